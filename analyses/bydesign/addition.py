@@ -47,6 +47,9 @@ class Addition(ToyStudy):
     """Energies of the embeddings of trained and untrained networks.
 
     They are (settings, seeds, parts). `null` are the same networks before training.
+
+    >>> run(Config(modulus=5, seeds=2, steps=10)).title
+    'Modular addition and permutations'
     """
 
     title = "Modular addition and permutations"
@@ -165,7 +168,12 @@ class Addition(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Addition:
-    """Train both groups under three prices and compute their embeddings' energies."""
+    """Train both groups under three prices and compute their embeddings' energies.
+
+    >>> result = run(Config(modulus=5, seeds=2, steps=10))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'addition, wiring cost: least accuracy on new pairs'
+    """
     require_cpu(device)
     watch = Stopwatch()
     tables = (modular.addition_table(config.modulus), modular.permutation_table())

@@ -56,6 +56,9 @@ class Modular(ToyStudy):
     """Trained networks of every task.
 
     `independent` and `strong`: two formulas of separate inputs. `others`: the remaining tasks.
+
+    >>> run(Config(seeds=2, steps=20, width=6, other_seeds=1)).title
+    'Modular networks'
     """
 
     title = "Modular networks"
@@ -185,6 +188,10 @@ def run(
     """Train all tasks under all settings.
 
     The checks count the networks with the right parts.
+
+    >>> result = run(Config(seeds=2, steps=20, width=6, other_seeds=1))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'share of networks with the right parts, wiring cost'
     """
     require_cpu(device)
     watch = Stopwatch()

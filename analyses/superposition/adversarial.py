@@ -43,7 +43,11 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Adversarial(ToyStudy):
-    """Vulnerability and features per dimension at each sparsity."""
+    """Vulnerability and features per dimension at each sparsity.
+
+    >>> run(Config(sparsity=(0.0, 0.6), inputs=64, steps=50)).title
+    'Adversarial examples and superposition'
+    """
 
     title = "Adversarial examples and superposition"
     limitations = (
@@ -109,6 +113,10 @@ def run(
     """Train the sweep and attack every model.
 
     The vulnerability is correlated with features per dimension.
+
+    >>> result = run(Config(sparsity=(0.0, 0.6), inputs=64, steps=50))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'Pearson correlation with features per dimension'
     """
     watch = Stopwatch()
     sweep = dimensions.Config(sparsity=config.sparsity, steps=config.steps, seed=config.seed)

@@ -44,6 +44,9 @@ class Correlation(ToyStudy):
     """Models of correlated and anticorrelated pairs in two dimensions.
 
     There are two correlated pairs, two anticorrelated pairs and three correlated pairs.
+
+    >>> run(Config(starts=4, steps=50)).title
+    'Correlated and anticorrelated features'
     """
 
     title = "Correlated and anticorrelated features"
@@ -107,7 +110,12 @@ class Correlation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Correlation:
-    """Train the three settings and check the cosines of the best starts."""
+    """Train the three settings and check the cosines of the best starts.
+
+    >>> result = run(Config(starts=4, steps=50))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'correlated: largest |cosine| within a pair'
+    """
     watch = Stopwatch()
     pairs = toy.Config(
         4, 2, density=(config.density,), data="correlated", starts=config.starts, steps=config.steps, seed=config.seed

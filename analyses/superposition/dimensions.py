@@ -57,7 +57,11 @@ FULL = Config(
 
 @dataclass(frozen=True, eq=False)
 class Dimensions(ToyStudy):
-    """Models of equal features, one for each sparsity."""
+    """Models of equal features, one for each sparsity.
+
+    >>> run(Config(features=12, hidden=3, sparsity=(0.0, 0.66, 0.9), steps=50, batch_size=64)).title
+    'Dimensions per feature'
+    """
 
     title = "Dimensions per feature"
     limitations = (
@@ -165,6 +169,10 @@ def run(
     """Train the sweep and check it.
 
     The checks: both ends of the curve, the plateau and the sum of dimensionalities.
+
+    >>> result = run(Config(features=12, hidden=3, sparsity=(0.0, 0.66, 0.9), steps=50, batch_size=64))
+    >>> result.checks[0].claim
+    'dense: dimensions per feature'
     """
     watch = Stopwatch()
     models = sweep(config, device=device, progress=progress)

@@ -44,7 +44,11 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Dynamics(ToyStudy):
-    """History of one model during training."""
+    """History of one model during training.
+
+    >>> run(Config(features=8, hidden=3, steps=100)).title
+    'Dimensionality during training'
+    """
 
     title = "Dimensionality during training"
     limitations = (
@@ -110,7 +114,12 @@ class Dynamics(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Dynamics:
-    """Train one model and check where its features begin and end."""
+    """Train one model and check where its features begin and end.
+
+    >>> result = run(Config(features=8, hidden=3, steps=100))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'features within 0.02 of a level, at the end'
+    """
     watch = Stopwatch()
     grid = toy.Config(
         config.features,

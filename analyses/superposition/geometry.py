@@ -38,7 +38,11 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Geometry(ToyStudy):
-    """Best models of equal features, and a dense model of unequal importance."""
+    """Best models of equal features, and a dense model of unequal importance.
+
+    >>> run(Config(density=(1.0, 0.5, 0.05), starts=2, steps=50)).title
+    'Five features in two dimensions'
+    """
 
     title = "Five features in two dimensions"
     limitations = (
@@ -115,6 +119,10 @@ def run(
     """Train both grids and check the arrangements.
 
     The checks: the square, the pentagon, the dense pair and the lengths.
+
+    >>> result = run(Config(density=(1.0, 0.5, 0.05), starts=2, steps=50))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'dense: the shorter of the two most important features'
     """
     watch = Stopwatch()
     equal = toy.Config(5, 2, density=config.density, starts=config.starts, steps=config.steps, seed=config.seed)

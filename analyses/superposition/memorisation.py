@@ -50,6 +50,9 @@ class Memorisation(ToyStudy):
     """Losses and dimensionalities at each size of the training set.
 
     They are those of the start of lowest training loss.
+
+    >>> run(Config(features=20, points=(3, 5, 30), steps=50)).title
+    'Memorisation and double descent'
     """
 
     title = "Memorisation and double descent"
@@ -139,7 +142,12 @@ class Memorisation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Memorisation:
-    """Train at every size and check the polygons and the peak."""
+    """Train at every size and check the polygons and the peak.
+
+    >>> result = run(Config(features=20, points=(3, 5, 30), steps=50))  # small, in place of the defaults
+    >>> result.checks[0].claim
+    'up to 5 points: least Σ D of the points'
+    """
     watch = Stopwatch()
     rows, hidden = [], {}
     for index, count in enumerate(config.points):
