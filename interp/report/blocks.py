@@ -29,7 +29,7 @@ class Figure(Framed):
     """Plotly figure with what makes it readable without seeing it.
 
     `caption` gives axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
-    sentence what the figure shows; `table` holds its numbers. All three are compulsory: `UsageError` when empty.
+    sentence what the figure shows; `table` has its numbers. All three are compulsory: `UsageError` when empty.
 
     >>> from interp.report import figures
     >>> figures.bars("logits", ["layer 0", "layer 1"], [0.5, 1.25], caption="Logits by layer.", alt="Two bars.")

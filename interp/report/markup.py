@@ -116,7 +116,7 @@ def _figure(figure: Figure, payload: Payload) -> str:
     return (
         f'<figure id="{figure.id}"><div class="plot" data-fig="{figure.id}" data-marks="{marks}" role="group" '
         f'aria-label="{escaped(figure.alt)}" style="min-height:{height}px">'
-        "<noscript><p>The drawing needs JavaScript; the table below holds its numbers.</p></noscript></div>"
+        "<noscript><p>The drawing needs JavaScript; the table below lists its numbers.</p></noscript></div>"
         f"<figcaption>{prose(figure.caption)}</figcaption>{_twin(figure.table, figure.id, payload)}</figure>"
     )
 
@@ -227,7 +227,7 @@ def _explorer(explorer: Explorer, payload: Payload) -> str:
         f'<canvas tabindex="0" role="application" aria-label="{escaped(explorer.alt)}" aria-describedby="{name}-keys">'
         f'</canvas><div class="panel" role="region" tabindex="0" aria-label="The selected node of {name}"></div></div>'
         f'<p class="said hidden" role="status"></p><p class="hidden" id="{name}-keys">{_KEYS}</p>'
-        "<noscript><p>The drawing needs JavaScript; the tables below hold its numbers.</p></noscript>"
+        "<noscript><p>The drawing needs JavaScript; the tables below list its numbers.</p></noscript>"
         f"{_explorer_legend(explorer)}<figcaption>{escaped(explorer.caption)}</figcaption>"
         f"{_explorer_twin(explorer)}</figure>"
     )
@@ -277,7 +277,7 @@ def _attention(viewer: Attention, payload: Payload) -> str:
         '<option value="taken">what it takes</option></select></label>'
         '<label><input type="checkbox" data-ask="only"> only where it looks</label></div>'
         '<p class="readout" role="status"></p><div class="lines"></div>'
-        "<noscript><p>The lines need JavaScript; the table below holds their numbers.</p></noscript>"
+        "<noscript><p>The lines need JavaScript; the table below lists their numbers.</p></noscript>"
         '<p class="scale fraction" aria-hidden="true"><span>0</span><i></i><span>1</span> <span>attention</span></p>'
         f"<figcaption>{escaped(viewer.caption)}</figcaption>{_twin(table, viewer.id, payload, rows)}</figure>"
     )

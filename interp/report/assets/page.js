@@ -106,7 +106,7 @@
     for (const place of document.querySelectorAll("[data-fig]")) {
       if (place.querySelector("svg")) continue;
       const message = document.createElement("p");
-      message.textContent = "This figure could not be drawn (" + error.message + "). The table below holds its numbers.";
+      message.textContent = "This figure could not be drawn (" + error.message + "). The table below lists its numbers.";
       place.replaceChildren(message);
     }
     console.error(error);
