@@ -34,8 +34,10 @@ def residual() -> Drawing:
 
 
 def freezing() -> Drawing:
-    """What is held, and what stays linear."""
-    d = Drawing(720, 210, "Attention pattern, norm scale and gate are held at their values; all other steps are linear")
+    """Draw what is fixed, and what stays linear."""
+    d = Drawing(
+        720, 210, "Attention pattern, norm scale and gate are fixed at their values; all other steps are linear"
+    )
     steps = (
         ("÷ scale", True),
         ("W_V", False),
@@ -54,14 +56,22 @@ def freezing() -> Drawing:
         if index not in (3, 7):
             d.arrow((x + 74, 60), (x + 87, 60))
     d.box(10, 110, 20, 16, colour=RED, fill=FAINT)
-    d.text(40, 118, "held at its value on this input", size=13, anchor="start")
+    d.text(40, 118, "fixed at its value on this input", size=13, anchor="start")
     d.box(260, 110, 20, 16, colour=BLUE, fill="none")
-    d.text(290, 118, "a fixed matrix", size=13, anchor="start")
+    d.text(290, 118, "a weight matrix", size=13, anchor="start")
     d.text(
-        10, 160, "A product of fixed matrices and numbers is linear: answer = Σ contributions, exactly.", anchor="start"
+        10,
+        160,
+        "A product of weight matrices and fixed numbers is linear: answer = Σ contributions, exactly.",
+        anchor="start",
     )
     d.text(
-        10, 186, "Valid for this run; a changed input would change what is held.", size=13, colour=MUTED, anchor="start"
+        10,
+        186,
+        "Valid for this run; another input would change the fixed values.",
+        size=13,
+        colour=MUTED,
+        anchor="start",
     )
     return d
 
@@ -105,15 +115,15 @@ def tree() -> Drawing:
 
 def qkov() -> Drawing:
     """The two circuits of a head."""
-    d = Drawing(720, 230, "The QK circuit decides where a head looks, the OV circuit what it moves")
+    d = Drawing(720, 230, "The QK circuit determines what a head attends to, the OV circuit what it writes")
     for x, token in ((60, "The"), (170, "Tower"), (280, "in"), (390, "Paris"), (500, "The"), (610, "Tower")):
         d.box(x - 45, 150, 90, 34, token, colour=MUTED)
     d.line([(610, 148), (600, 60), (300, 40), (285, 60)], colour=RED, width=2)
     d.arrow((285, 60), (280, 146), colour=RED, width=2)
-    d.text(445, 22, "QK: the query at the last token looks for keys", size=13, colour=RED)
+    d.text(445, 22, "QK: the query at the last token attends to keys", size=13, colour=RED)
     d.line([(280, 186), (300, 205), (590, 205)], colour=BLUE, width=2)
     d.arrow((590, 205), (608, 188), colour=BLUE, width=2)
-    d.text(445, 220, "OV: what is there is moved here", size=13, colour=BLUE)
+    d.text(445, 220, "OV: the value at that key is written here", size=13, colour=BLUE)
     d.text(20, 100, "score = x W_Q R(i−j) W_Kᵀ y / √d", size=13, colour=MUTED, anchor="start")
     return d
 
