@@ -24,7 +24,7 @@ import torch
 
 import interp
 from interp import attribution, discovery, tasks
-from interp.attribution.contrast import bytes_needed
+from interp.attribution.pairs import bytes_needed
 from interp.attribution.results import LogitTarget
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"

@@ -21,24 +21,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp import edit
-from interp.attribution.components import Layout
-from interp.attribution.edited_run import refuse_edits
 from interp.attribution.expand import Expander
 from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
 from interp.attribution.frozen import TOLERANCE, Frozen, freeze, max_or_nan, off
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
+from interp.attribution.pairs import checked_pairs, pair_labels
 from interp.attribution.secant_blocks import change, runs
 from interp.attribution.secant_map import SecantMap, secant_map
 from interp.attribution.secant_targets import linear_of, score_pairs
 from interp.attribution.secants import chord
-from interp.errors import CheckFailedError, UsageError, require
+from interp.errors import CheckFailedError, UsageError
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
 from interp.model.capture import ending
@@ -215,7 +213,7 @@ class Contrast(SecantMap):
         return replace(
             self,
             tokens=tokens,
-            labels=_labels(self.model, tokens),
+            labels=pair_labels(self.model, tokens),
             blocks=tuple(block.at(pair) for block in self.blocks),
             writes=self.writes[:, pair],
             residual=self.residual[:, pair],
@@ -262,7 +260,7 @@ def contrast(
     >>> result.top(1), result.error < 1e-5
     ((('embed@3', -3.386268138885498),), True)
     """
-    tokens = _checked(model, clean, counterfactual, max_gigabytes)
+    tokens = checked_pairs(model, clean, counterfactual, max_gigabytes)
     n_pair = tokens.shape[1]
     theirs, stream = _ending(model, tokens, embeddings, -1)
     streams = forward.embed(model.weights, tokens.flatten(0, 1)).unflatten(0, (2, n_pair))
@@ -284,7 +282,7 @@ def contrast(
         embeddings=embeddings,
         known={tokens.shape[-1] - 1: theirs.unflatten(0, (2, n_pair))},
     )
-    return made[0] if n_pair == 1 else replace(made, labels=_labels(model, tokens))
+    return made[0] if n_pair == 1 else replace(made, labels=pair_labels(model, tokens))
 
 
 def _model_runs(model: Model, tokens: Tensor, embeddings: Tensor | None) -> list[tuple[Model, Tensor]]:
@@ -346,69 +344,3 @@ def _error(
             "model.bridge?"
         )
     return error
-
-
-def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
-    """Return the memory of a contrast.
-
-    Writes, secants of every block, and the logits and streams of both runs.
-
-    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model)) + 5·n_pair·d_vocab numbers at most,
-    each expert being a component and each of those that run at a position having its d_mlp and d_model. SmolLM2 in
-    float32: about 1.5 MB a token and 6 kB a pair of tokens, so 25 MB for a pair of 14 tokens.
-    """
-    spec = model.spec
-    n_ran = max(1, spec.n_expert_used)
-    block = 5 * spec.n_head * n_token + 2 * n_ran * spec.d_mlp + (7 + n_ran) * spec.d_model + 3 * spec.n_expert
-    each = len(Layout(spec).components) * spec.d_model + spec.n_layer * block
-    return n_pair * (n_token * each + 5 * spec.d_vocab) * model.parts.W_U.element_size()
-
-
-def _checked(
-    model: Model, clean: Tensor, counterfactual: Tensor, max_gigabytes: float
-) -> Int[Tensor, "2 pair n_token"]:
-    """Return both sides as (clean or counterfactual, pair, n_token), checked."""
-    require(model, Model, "model")
-    require(max_gigabytes, Real, "max_gigabytes")
-    refuse_edits(model, "A contrast")
-    clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
-    if clean.shape[1] != counterfactual.shape[1]:
-        raise UsageError(unequal(model, clean[0], counterfactual[0]))
-    if len(clean) != len(counterfactual):
-        raise UsageError(
-            f"There are {len(clean)} clean prompts but {len(counterfactual)} counterfactual ones: give as many of both."
-        )
-    if model.dtype not in TOLERANCE:
-        raise UsageError(f"A decomposition in {model.dtype} would mean nothing: load the model in float32 or float64.")
-    needed = bytes_needed(model, *clean.shape) / 1e9
-    if needed > max_gigabytes:
-        raise UsageError(
-            f"A contrast of {len(clean)} pairs of {clean.shape[1]} tokens needs {needed:.1f} GB, more than "
-            f"max_gigabytes={max_gigabytes:g}: take fewer or shorter pairs at a time, or pass a larger max_gigabytes."
-        )
-    return torch.stack([clean, counterfactual])
-
-
-def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, " m"]) -> str:
-    """Return the message for two prompts of different length.
-
-    It shows both tokenisations.
-    """
-    shown = [" | ".join(model.labels(tokens)) for tokens in (clean, counterfactual)]
-    return (
-        f"The clean prompt has {len(clean)} tokens and the counterfactual {len(counterfactual)}; positions can only be "
-        f"compared where both have as many.\n  clean:          {shown[0]}\n  counterfactual: {shown[1]}\n"
-        "Swap words for ones of as many tokens."
-    )
-
-
-def _labels(model: Model, tokens: Int[Tensor, "run *pair n_token"]) -> tuple[str, ...]:
-    """Name each position by its token.
-
-    "clean|counterfactual" where the two differ, its number where those of a batch do.
-    """
-    columns = tokens.flatten(0, -2).unflatten(0, (2, -1))
-    same = (columns == columns[:, :1]).all(dim=1).all(dim=0).tolist()
-    names = zip(*(model.labels(run) for run in columns[:, 0]), strict=True)
-    joined = [first if first == second else f"{first}|{second.strip()}" for first, second in names]
-    return tuple(name if alike else str(i) for i, (name, alike) in enumerate(zip(joined, same, strict=True)))

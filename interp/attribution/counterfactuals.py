@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.contrast import Contrast, contrast, unequal
+from interp.attribution.contrast import Contrast, contrast
 from interp.attribution.linearised import checked_position
+from interp.attribution.pairs import unequal
 from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.report import Table

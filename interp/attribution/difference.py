@@ -1,12 +1,13 @@
-"""What two path trees differ by. No torch."""
+"""Differences of two attributions, and of two path trees. No torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interp.attribution.results import Attribution, Direct, Edges
 from interp.errors import UsageError, whole
 from interp.report import Shown, Table
 from interp.results import Result
@@ -105,3 +106,44 @@ _MANY = 10**9
 def _key(tree: PathTree, row: int) -> tuple[tuple[int, int], ...]:
     """Return the components and positions of a path."""
     return tuple((int(tree.component[at]), int(tree.position[at])) for at in tree.rows_above(row))
+
+
+def subtract(first: Attribution, second: Attribution) -> Attribution:
+    """Return first − second, label by label.
+
+    A label that one of them lacks counts 0 there.
+
+    The difference sums to the difference of the two totals, and its error is relative to the larger of that and the
+    largest difference. Two `Direct`, or two `Edges`, of the same labels give one again, anything else an
+    `Attribution`. Labels of positions ("embed@3") are matched by position.
+
+    Raises `UsageError` for attributions in different units, or of different kinds.
+    """
+    if not isinstance(second, Attribution) or type(first) is not type(second):
+        raise UsageError(
+            f"A {type(first).__name__} can be subtracted from another one only, not a {type(second).__name__}."
+        )
+    if first.unit != second.unit:
+        raise UsageError(f"The attributions are in {first.unit} and {second.unit}: their difference has no unit.")
+    labels = tuple(dict.fromkeys((*first.labels, *second.labels)))
+    array = _values(first, labels) - _values(second, labels)
+    total, value = first.total - second.total, first.value - second.value
+    scale = max(abs(value), float(np.abs(array).max(initial=0.0)))
+    error = abs(total - value) / scale if scale else abs(total - value)
+    same = first.target == second.target
+    name = f"{first.target}, first less second" if same else f"{first.target} less {second.target}"
+    shared = {"target": name, "array": array, "total": total, "value": value, "error": error}
+    if labels == first.labels == second.labels:
+        if isinstance(first, Direct):
+            return replace(first, **shared)
+        if isinstance(first, Edges) and isinstance(second, Edges):
+            return replace(first, **shared, own=first.own - second.own)
+    return Attribution(unit=first.unit, labels=labels, **shared)
+
+
+def _values(one: Attribution, labels: tuple[str, ...]) -> np.ndarray:
+    summed = one.array.reshape(-1, one.array.shape[-1]).sum(0)
+    if one.labels == labels:
+        return summed
+    known = dict(zip(one.labels, summed.tolist(), strict=True))
+    return np.array([known.get(label, 0.0) for label in labels])

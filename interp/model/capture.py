@@ -21,6 +21,7 @@ from interp.errors import InterpError, NotFiniteError, UnsupportedModelError, Us
 from interp.model import edits, observed
 from interp.model.hooks import Hooked, Place, hooked, nearest_hook
 from interp.model.pending_tensor import pending
+from interp.model.token_ids import kind
 
 if TYPE_CHECKING:
     from interp.model.model import Model
@@ -105,6 +106,14 @@ def ending(
         positions = torch.tensor([position % tokens.shape[1]], device=tokens.device)
         logits = _forward(model, tokens, None, [(model.places[name], result.append)], positions)
     return logits[:, 0], result[0]
+
+
+def checked_names(names: Any) -> tuple[str, ...]:
+    """Return one or several hook names as a tuple, checked to be strings."""
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"Hooks are named by a string, or a list of several, not by {kind(names)}.")
+    return tuple(names)
 
 
 @torch.no_grad()

@@ -163,6 +163,15 @@ def bind(model: Model, edits: Iterable[Edit]) -> tuple[Bound, ...]:
     return tuple(bound)
 
 
+def stream_before(layer: int, stream: Tensor) -> Edit:
+    """Return an edit that replaces the stream before a block by copies of `stream`, as many as the batch holds."""
+
+    def given(value: Tensor, _: Any) -> Tensor:
+        return stream.repeat(len(value) // len(stream), 1, 1)
+
+    return Edit(f"blocks.{layer}.hook_resid_pre", f"resumed({layer})", lambda *_: given)
+
+
 def functions(bound: Sequence[Bound], step: Step) -> list[Hooked]:
     """Return the functions to place at the hooks for one step."""
     return [(one.place, partial(_applied, one, step)) for one in bound]

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
-from interp.model import capture, generation
-from interp.model.edits import Bound, Edit, bind
+from interp.model import capture, generation, token_ids
+from interp.model.digest import identity, weights_sha256
+from interp.model.edits import Bound, Edit, bind, stream_before
 from interp.model.families import Parts
 from interp.model.hooks import Place, places
 from interp.model.observed import Structure, input_device, not_exact
-from interp.model.spec import Spec
+from interp.model.spec import Spec, summary
 from interp.model.tokens import Tokens
 from interp.model.weights import Weights
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-ID_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class Model:
@@ -97,13 +94,11 @@ class Model:
     ) -> Float[Tensor, "batch n_token d_vocab"]:
         """Return the logits of every position of tokens or a text.
 
-        Tokens are (batch, n_token).
-
         For errors see `check_tokens`. Texts of different lengths are padded on the right (see `to_tokens`).
         `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
         """
         tokens = self.check_tokens(tokens)
-        return capture.logits(self, tokens, _checked_mask(tokens, attention_mask))
+        return capture.logits(self, tokens, token_ids.checked_mask(tokens, attention_mask))
 
     def run_with_cache(
         self,
@@ -113,8 +108,6 @@ class Model:
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, capture.Cache]:
         """Return the logits of a run and the named activations.
-
-        See `interp.cache` for activations of a whole corpus.
 
         Args:
             tokens: ids (batch, n_token), or texts.
@@ -135,10 +128,8 @@ class Model:
         torch.Size([1, 4, 4, 4])
         """
         tokens = self.check_tokens(tokens)
-        names = (names,) if isinstance(names, str) else names
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise UsageError(f"Hooks are named by a string, or a list of several, not by {_kind(names)}.")
-        return capture.run_with_cache(self, tokens, tuple(names), stop_at_layer, _checked_mask(tokens, attention_mask))
+        mask = token_ids.checked_mask(tokens, attention_mask)
+        return capture.run_with_cache(self, tokens, capture.checked_names(names), stop_at_layer, mask)
 
     def edited(self, *edits: Edit) -> Model:
         """Return a copy of this model with edits made in every run.
@@ -173,13 +164,9 @@ class Model:
         >>> (resumed - logits).abs().max()
         tensor(0.)
         """
-
-        def given(value: Tensor, _: Any) -> Tensor:
-            return stream.repeat(len(value) // len(stream), 1, 1)
-
         if layer == 0:
             return self
-        made = self.edited(Edit(f"blocks.{layer}.hook_resid_pre", f"resumed({layer})", lambda *_: given))
+        made = self.edited(stream_before(layer, stream))
         made.start = layer
         return made
 
@@ -216,11 +203,8 @@ class Model:
         >>> model.generate("the tower is in", max_tokens=3)
         ' 🗼Paris'
         """
-        return "".join(
-            self.stream(
-                prompt, max_tokens, edits=edits, temperature=temperature, seed=seed, chat=chat, use_cache=use_cache
-            )
-        )
+        options = {"temperature": temperature, "seed": seed, "use_cache": use_cache}
+        return "".join(self.stream(prompt, max_tokens, edits=edits, chat=chat, **options))
 
     def stream(
         self,
@@ -290,7 +274,7 @@ class Model:
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
         """Return the token ids of one or several texts.
 
-        Several are padded on the right. The ids are on the model's device. See `Tokens.encode`.
+        Several are padded on the right; see `Tokens.encode`.
 
         >>> model.to_tokens(["the tower is in Paris", "a b"])
         tensor([[ 3, 16, 17, 18, 19],
@@ -299,25 +283,18 @@ class Model:
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """Return the text of each token of a text, or of ids.
-
-        Blanks and line breaks are unchanged.
+        """Return the text of each token of a text, or of ids, unchanged.
 
         >>> model.to_str_tokens("the tower is in Paris")
         ['the', ' tower', ' is', ' in', ' Paris']
         """
         if isinstance(text, str):
             return self._tokenizer.texts(self.to_tokens(text, prepend_bos)[0])
-        ids = torch.as_tensor(text) if isinstance(text, Tensor | np.ndarray) else text
-        if not isinstance(ids, Tensor) or ids.dtype not in ID_TYPES:
-            raise UsageError(f"Give a text, or one row of token ids in a tensor, not {_kind(ids)}.")
-        self._check_vocabulary(ids)
-        return self._tokenizer.texts(ids)
+        row = token_ids.checked_row(text, self.spec.d_vocab)
+        return self._tokenizer.texts(row)
 
     def to_single_token(self, text: str) -> int:
-        """Return the id of a text that is one token.
-
-        Raises `UsageError` for any other text; the message shows its tokens.
+        """Return the id of a text that is one token; raise `UsageError` for others.
 
         >>> model.to_single_token(" Paris")
         19
@@ -335,14 +312,7 @@ class Model:
         """
         if isinstance(token, str):
             return self.to_single_token(token)
-        index: Any = token
-        if isinstance(token, np.generic) or (isinstance(token, Tensor) and token.numel() == 1):
-            index = token.item()
-        if isinstance(index, bool) or not isinstance(index, int):
-            raise UsageError(f"A token is given by its text or its id, not by {_kind(token)}.")
-        if not 0 <= index < self.spec.d_vocab:
-            raise UsageError(f"Token id {index} does not exist: ids run from 0 to {self.spec.d_vocab - 1}.")
-        return index
+        return token_ids.checked_id(token, self.spec.d_vocab)
 
     def labels(self, tokens: Tensor) -> tuple[str, ...]:
         """Return one row's token texts, or its ids without a tokenizer.
@@ -350,8 +320,8 @@ class Model:
         >>> model.labels(model.to_tokens("the tower is"))
         ('the', ' tower', ' is')
         """
-        ids = torch.as_tensor(tokens).flatten()
-        return tuple(self.to_str_tokens(ids)) if self.has_tokenizer else tuple(map(str, ids.tolist()))
+        row = torch.as_tensor(tokens).flatten()
+        return tuple(self.to_str_tokens(row)) if self.has_tokenizer else tuple(map(str, row.tolist()))
 
     @property
     def has_tokenizer(self) -> bool:
@@ -365,7 +335,7 @@ class Model:
 
     @cached_property
     def bridge(self) -> TransformerBridge:
-        """The transformer_lens `TransformerBridge` over the same parameters (its modules are its own).
+        """The transformer_lens `TransformerBridge` over the same parameters.
 
         In a float64 model it still normalises and attends through float32, to about 2e-7: only what is read from it.
         """
@@ -391,18 +361,9 @@ class Model:
     def weights_sha256(self) -> str:
         """SHA-256 digest of the current parameters.
 
-        It covers the name, dtype, shape and bytes of every parameter.
-
-        Computed in about a second, in the order of the names.
+        It covers the name, dtype, shape and bytes of every parameter, and takes about a second.
         """
-        digest = hashlib.sha256()
-        for name, value in sorted(self.hf.state_dict().items()):
-            if not isinstance(value, Tensor) or value.is_quantized or value.is_meta:  # as quantised layers have them
-                digest.update(f"{name} {value};".encode())
-                continue
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return weights_sha256(self.hf)
 
     def identity(self) -> dict[str, str]:
         """Return what a `Provenance` records of the model.
@@ -410,44 +371,21 @@ class Model:
         >>> {key: model.identity()[key] for key in ("dtype", "device")}
         {'dtype': 'float32', 'device': 'cpu'}
         """
-        tokenizer = "" if self._tokens is None else type(self._tokens.tokenizer).__name__
-        return {
-            "model": " | ".join((self.name, *(one.edit.text for one in self.edits))),
-            "weights_sha256": self.weights_sha256,
-            "tokenizer": tokenizer,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "device": str(self.device),
-            **({"weights": self.origin} if self.origin else {}),
-        }
+        return identity(self)
 
     def check_tokens(self, tokens: Tensor | str | list[str]) -> Int[Tensor, "batch n_token"]:
         """Return tokens (batch, n_token) on the model's device, checked.
 
-        A single row may come without its batch axis, and text is tokenized.
-
-        Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
+        A single row may come without its batch axis, and text is tokenized. Raises `UsageError` for an empty input, one
+        beyond the context, or ids outside the vocabulary.
 
         >>> model.check_tokens(torch.tensor([1, 2, 3])).shape
         torch.Size([1, 3])
         """
         if isinstance(tokens, str) or (isinstance(tokens, list) and tokens and isinstance(tokens[0], str)):
             tokens = self.to_tokens(tokens)
-        if not isinstance(tokens, Tensor) or tokens.dtype not in ID_TYPES:
-            raise UsageError(f"Tokens must be a tensor of integer ids, not {_kind(tokens)}: use model.to_tokens(text).")
-        tokens = tokens[None] if tokens.ndim == 1 else tokens
-        if tokens.ndim != 2 or tokens.numel() == 0:
-            raise UsageError(f"Tokens must be (batch, n_token) with at least one token, not {tuple(tokens.shape)}.")
-        if tokens.shape[1] > self.spec.n_ctx:
-            raise UsageError(
-                f"The input has {tokens.shape[1]} tokens, but {self.name} reads at most {self.spec.n_ctx}: shorten it."
-            )
-        self._check_vocabulary(tokens)
-        return tokens.to(self.device, torch.long)
-
-    def _check_vocabulary(self, ids: Tensor) -> None:
-        low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
-        if low < 0 or high >= self.spec.d_vocab:
-            raise UsageError(f"Token ids must lie in 0..{self.spec.d_vocab - 1}, but these run from {low} to {high}.")
+        facts = self.spec
+        return token_ids.checked_batch(tokens, facts.n_ctx, facts.d_vocab, self.name).to(self.device, torch.long)
 
     @property
     def _tokenizer(self) -> Tokens:
@@ -456,31 +394,6 @@ class Model:
         return self._tokens
 
     def __repr__(self) -> str:
-        spec = self.spec
-        grouped = spec.n_kv_head < spec.n_head
-        heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if grouped else "")
-        size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
         edits = f", edits: {', '.join(one.edit.text for one in self.edits)}" if self.edits else ""
         level = "" if self.structure is None else "observed, "
-        return f"Model({self.name}: {level}{spec.family}, {size}, {self.dtype}, {self.device}{edits})"
-
-
-def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Return the mask on the tokens' device, checked.
-
-    Raises `UsageError` for another shape, or padding that is not on the right.
-    """
-    if mask is None:
-        return None
-    if not isinstance(mask, Tensor):
-        raise UsageError(f"The attention mask must be a tensor of zeros and ones, not {_kind(mask)}.")
-    if mask.shape != tokens.shape:
-        raise UsageError(f"The attention mask is {tuple(mask.shape)}, but the tokens are {tuple(tokens.shape)}.")
-    mask = (mask != 0).to(tokens.device, torch.long)
-    if (mask.diff(dim=1) > 0).any() or not mask[:, 0].all():
-        raise UsageError("Padding must be on the right: each row of the attention mask is ones, then zeros.")
-    return mask
-
-
-def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+        return f"Model({self.name}: {level}{summary(self.spec)}, {self.dtype}, {self.device}{edits})"

@@ -140,10 +140,7 @@ def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, positions: Te
 
 
 def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
-    """Return the logits of a run.
-
-    Only the options that the model's forward takes are passed on.
-    """
+    """Return the logits of a run with the options that the model takes."""
     return run(hf, tokens, **options).logits
 
 
@@ -164,10 +161,7 @@ def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
 
 
 def input_device(hf: Any) -> torch.device:
-    """Return the device of a model's inputs.
-
-    It is that of its first parameter in memory.
-    """
+    """Return the device of a model's inputs: that of its first parameter in memory."""
     devices = (value.device for value in hf.parameters())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from interp.errors import UnsupportedModelError
 
@@ -159,3 +159,9 @@ def require_fixed_rotations(spec: Spec, n_token: int, what: str) -> None:
             f"{spec.family}: beyond {spec.fixed_to} tokens rotations depend on the length of the text, and {what} "
             f"needs them fixed: give at most {spec.fixed_to} tokens, not {n_token}; freeze and contrast take more."
         )
+
+
+def summary(spec: Any) -> str:
+    """Return the family and sizes of a `Spec`, or of the facts of an observed model, in one line."""
+    grouped = f" ({spec.n_kv_head} key-value)" if spec.n_kv_head < spec.n_head else ""
+    return f"{spec.family}, {spec.n_layer} layers, {spec.n_head} heads{grouped}, d_model {spec.d_model}"

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from interp.errors import UsageError, nearest
 from interp.results import writable_folder, write_all
-from saes.autoencoder import ACROSS
 from saes.interop import sidecar
 from saes.interop.files import (
     Stored,
@@ -38,6 +37,7 @@ from saes.interop.files import (
 )
 from saes.interop.folding import fold_decoder_norm, fold_scale
 from saes.interop.legacy import from_before_6, is_before_6
+from saes.settings import ACROSS
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE

@@ -8,7 +8,7 @@ import torch
 
 from interp import edit
 from interp.attribution import contrast, direct, direction, edges, freeze, logit_difference, orders, score, sources
-from interp.attribution.contrast import bytes_needed
+from interp.attribution.pairs import bytes_needed
 from interp.errors import UsageError
 from tests import models
 

@@ -101,9 +101,7 @@ class Features:
         return self.base.pull
 
     def position(self, position: int) -> int:
-        """Return a position counted from the start.
-
-        Raises `UsageError` if it is outside the input.
+        """Return a position counted from the start; raise `UsageError` outside the input.
 
         >>> mixed.position(-1)
         3
@@ -203,10 +201,8 @@ class Features:
         if site.place.read == "write":
             return covectors, covectors.new_zeros(covectors.shape[:-1])
         layer = site.place.layer
-        if isinstance(self.base, Contrast):
-            return self.base.pull.mlp_at(layer, at, covectors)
         back, constant = self.base.pull.mlp_at(layer, at, covectors)
-        if self.model.spec.mlp_bias:
+        if not isinstance(self.base, Contrast) and self.model.spec.mlp_bias:
             constant = constant + (covectors * self.base.writes[self.base.layout.bias("mlp", layer), at]).sum(-1)
         return back, constant
 
