@@ -59,7 +59,7 @@ def test_the_page_has_every_part(planted_study):
     text = report.render(result.page())
     for words in ("Can the model do it?", "How many edges are needed?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
         assert words in text
-    assert "pairs are fewer than 100" in text and "explains no ability" not in text
+    assert "pairs are fewer than 100" in text and "do not explain an ability" not in text
 
 
 def test_the_strongest_edges_are_run_for_real(planted_study):
@@ -104,7 +104,7 @@ def test_a_model_that_cannot_do_the_task_is_reported_as_unable(tmp_path, monkeyp
     output = json.loads(capsys.readouterr().out)
     assert not output["able"] and "cannot do" in output["finding"]
     page = (folder / "report.html").read_text()
-    assert page.count("explains no ability") >= 6  # the finding and every section after the first
+    assert page.count("do not explain an ability") >= 6  # the finding and every section after the first
     read = discovery.Circuit.read(folder / "circuit.json")
     assert read.size == output["edges"] and (folder / "report.html").is_file()
     assert main(["report", str(folder)]) == 0
