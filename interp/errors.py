@@ -129,13 +129,22 @@ def require(value: object, kind: type | tuple[type, ...], name: str) -> None:
     >>> require("3", int, "k")
     Traceback (most recent call last):
         ...
-    interp.errors.UsageError: The argument k must be a int, not str.
+    interp.errors.UsageError: The argument k must be an int, not str.
     """
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         words = {Real: "number", type(None): "None"}
         expected = " or ".join(words.get(one, one.__name__) for one in kinds)
-        raise UsageError(f"The argument {name} must be a {expected}, not {type(value).__name__}.")
+        raise UsageError(f"The argument {name} must be {with_article(expected)}, not {type(value).__name__}.")
+
+
+def with_article(noun: str) -> str:
+    """Return a noun after "a", or "an" before a vowel.
+
+    >>> with_article("Examples"), with_article("number")
+    ('an Examples', 'a number')
+    """
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from interp.cli import options
 from interp.cli.deliver import deliver, output_folder
-from interp.errors import UsageError
+from interp.errors import UsageError, with_article
 
 HELP = "find the texts of a store in which a direction is strongest, compared with a random direction"
 EXAMPLE = "interp examples out/acts out/probe/best --hook blocks.15.hook_resid_post --out out/examples"
@@ -67,7 +67,7 @@ def direction(name: str) -> Any:
         return probes.load(name)
     if not hasattr(result, "direction"):
         raise UsageError(
-            f"{name} holds a {type(result).__name__}, which has no direction: give a probe or a steering vector"
+            f"{name} holds {with_article(type(result).__name__)}, which has no direction: give a probe or a steering vector"
         )
     return result
 

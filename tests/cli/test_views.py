@@ -55,7 +55,11 @@ def test_examples_of_every_kind_of_direction(run: Run, model: Any, tmp_path: Pat
     result = results.load(out).examples[2]
     largest = (store.tensor(HOOK, 0, len(store)) @ sae.W_enc[:, 3] / sae.W_enc[:, 3].norm()).max()
     assert result.values[0] == pytest.approx(float(largest.detach()), rel=1e-5)
-    refused = {"sae:99": "has no latent 99", "two.npy": "not a saved array", "examples": "not a direction"}
+    refused = {
+        "sae:99": "has no latent 99",
+        "two.npy": "not a saved array",
+        "examples": "holds an Examples, which has no direction",
+    }
     for name, text in refused.items():
         wrong = run("examples", str(tmp_path / "store"), str(tmp_path / name), "--out", str(tmp_path / "none"))
         assert wrong.code == 2 and text in wrong.err
