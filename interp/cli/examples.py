@@ -66,9 +66,8 @@ def direction(name: str) -> Any:
 
         return probes.load(name)
     if not hasattr(result, "direction"):
-        raise UsageError(
-            f"{name} holds {with_article(type(result).__name__)}, which has no direction: give a probe or a steering vector"
-        )
+        kind = with_article(type(result).__name__)
+        raise UsageError(f"{name} holds {kind}, which has no direction: give a probe or a steering vector")
     return result
 
 

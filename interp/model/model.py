@@ -294,7 +294,7 @@ class Model:
         return self._tokenizer.texts(row)
 
     def to_single_token(self, text: str) -> int:
-        """Return the id of a text that is one token; raise `UsageError` for others.
+        """Return the id of a text that is one token, or raise `UsageError`.
 
         >>> model.to_single_token(" Paris")
         19

@@ -58,7 +58,7 @@ def test_examples_of_every_kind_of_direction(run: Run, model: Any, tmp_path: Pat
     refused = {
         "sae:99": "has no latent 99",
         "two.npy": "not a saved array",
-        "examples": "holds an Examples, which has no direction",
+        "examples": "holds an Examples",
     }
     for name, text in refused.items():
         wrong = run("examples", str(tmp_path / "store"), str(tmp_path / name), "--out", str(tmp_path / "none"))
