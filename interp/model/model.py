@@ -283,7 +283,7 @@ class Model:
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """Return the text of each token of a text, or of ids, unchanged.
+        """Return the text of each token, given a text or ids.
 
         >>> model.to_str_tokens("the tower is in Paris")
         ['the', ' tower', ' is', ' in', ' Paris']
@@ -294,7 +294,7 @@ class Model:
         return self._tokenizer.texts(row)
 
     def to_single_token(self, text: str) -> int:
-        """Return the id of a text that is one token, or raise `UsageError`.
+        """Return the id of one token's text, or raise `UsageError`.
 
         >>> model.to_single_token(" Paris")
         19
