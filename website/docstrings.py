@@ -7,7 +7,7 @@ from typing import Any
 
 from griffe import Extension, Object
 
-EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
+EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
 
 
 def fenced(text: str) -> str:
@@ -15,8 +15,10 @@ def fenced(text: str) -> str:
 
     >>> fenced("Add.\n\n>>> 1 + 1\n2").splitlines()
     ['Add.', '', '```pycon', '>>> 1 + 1', '2', '```']
+    >>> fenced("Add.\n\nExample:\n    >>> 1 + 1\n    2").splitlines()
+    ['Add.', '', 'Example:', '    ```pycon', '    >>> 1 + 1', '    2', '    ```']
     """
-    return EXAMPLE.sub(lambda example: f"```pycon\n{example[0]}\n```", text)
+    return EXAMPLE.sub(lambda example: f"{example[1]}```pycon\n{example[0]}\n{example[1]}```", text)
 
 
 class Examples(Extension):
