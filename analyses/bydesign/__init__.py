@@ -2,9 +2,9 @@
 
 Each number has its band and a control.
 
-study = analyses.bydesign.study("modular")           # a module with Config, run(config) and a Result
-result = study.run(study.Config(seed=0))
-result.checks                                        # the paper's number, ours, the band, pass or fail
+    study = analyses.bydesign.study("modular")           # a module with Config, run(config) and a Result
+    result = study.run(study.Config(seed=0))
+    result.checks                                        # the paper's number, ours, the band, pass or fail
 
 Each study has one size: `--full` changes nothing. All run on the processor: their matrices have tens of rows.
 """

@@ -2,8 +2,8 @@
 
 It measures how well the autoencoder reconstructs, and what each of its latents fires on.
 
-study = dictionary.run(sae, store, model=model)            # `store` has activations and their tokens
-study.save("out/dictionary"); study.page()
+    study = dictionary.run(sae, store, model=model)            # `store` has activations and their tokens
+    study.save("out/dictionary"); study.page()
 """
 
 from __future__ import annotations

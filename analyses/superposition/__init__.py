@@ -2,9 +2,9 @@
 
 Each is checked against theory and the paper.
 
-study = analyses.superposition.study("geometry")     # a module with Config, run(config) and a Result
-result = study.run(study.Config(seed=0))
-result.checks                                        # the paper's number, ours, the band, pass or fail
+    study = analyses.superposition.study("geometry")     # a module with Config, run(config) and a Result
+    result = study.run(study.Config(seed=0))
+    result.checks                                        # the paper's number, ours, the band, pass or fail
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 This is the numerical core that the estimators share.
 
-fitted = batched.fit_layers(probes.LogisticRegression(C=0.01), X, y)       # X (layer, n, d): one probe a layer
-path = batched.logistic_path(X, y, strengths=(0.01, 0.1, 1.0), weights=masks)       # every fold and strength too
-path = batched.ridge_path(X, y, alphas=(1.0, 10.0))
+    fitted = batched.fit_layers(probes.LogisticRegression(C=0.01), X, y)       # X (layer, n, d): one probe a layer
+    path = batched.logistic_path(X, y, strengths=(0.01, 0.1, 1.0), weights=masks)       # every fold and strength too
+    path = batched.ridge_path(X, y, alphas=(1.0, 10.0))
 """
 
 from __future__ import annotations
