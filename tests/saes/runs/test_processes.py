@@ -19,7 +19,9 @@ from saes.config import ARCHITECTURES
 from saes.kernels.distributed_topk import distributed_top_batch
 from saes.kernels.select import top_batch
 from saes.runs import checkpoint
+from saes.runs.loop import Place, train
 from saes.runs.processes import Processes
+from saes.runs.settings import Run
 from saes.training.trainer import Trainer
 from tests.limits import SECONDS
 
@@ -141,6 +143,27 @@ def test_a_process_that_is_killed_stops_the_other_and_leaves_a_whole_checkpoint(
         sae = saes.load(tmp_path / "run")
     whole = saes.train(config("batchtopk"), rows())
     assert (sae.W_dec - whole.W_dec).abs().max() <= 1e-4
+
+
+class Stopped(Exception):
+    """A run that ends before its time."""
+
+
+def test_a_run_of_one_process_goes_on_with_two(tmp_path):
+    """Weights end within 1e-4 of the whole run's, as in two processes from the start; after 10 steps they are not."""
+
+    def stop(metrics):
+        if metrics["step"] == 13:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(config("batchtopk"), rows(), Place(tmp_path), run=Run(checkpoint_every=5), progress=stop)
+    stopped = checkpoint.load(tmp_path)
+    assert stopped is not None and stopped[1]["step"] == 10
+    assert [code for _, code in two(LOST, tmp_path, 7, "resume")] == [0, 0]
+    sae, whole = saes.load(tmp_path), saes.train(config("batchtopk"), rows())
+    assert (sae.W_dec - whole.W_dec).abs().max() <= 1e-4
+    assert (stopped[0]["weights.decoder"] - whole.W_dec).abs().max() > 1e-3
 
 
 class Alone:
