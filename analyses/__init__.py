@@ -8,13 +8,21 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from analyses import (
+        attention as attention,
         bydesign as bydesign,
         circuits as circuits,
+        completions as completions,
         dictionary as dictionary,
         discovery as discovery,
+        examples as examples,
         explain as explain,
+        faithful as faithful,
+        graph as graph,
+        lens as lens,
+        steering as steering,
         superposition as superposition,
         truth as truth,
+        universality as universality,
     )
 
 attach(__name__)

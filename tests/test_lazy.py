@@ -69,3 +69,10 @@ def test_a_package_without_source_says_so(shelf: Path) -> None:
     (shelf / "__init__.py").unlink()
     with pytest.raises(ImportError, match="shelf cannot be imported without its source file"):
         importlib.import_module("shelf")
+
+
+def test_every_study_is_reached_from_its_package() -> None:
+    import analyses
+
+    folders = {path.parent.name for path in Path(analyses.__path__[0]).glob("*/__init__.py")}
+    assert folders == {name for name in dir(analyses) if hasattr(getattr(analyses, name), "__path__")}
