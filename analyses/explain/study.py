@@ -5,7 +5,9 @@ It freezes the prompt, decomposes the target and looks at the strongest heads.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,8 @@ def run(
     if config.group not in GROUPS:
         raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')
     watch, step = Stopwatch(), stages(progress, STEPS)
+    model = model.with_cached_weights()
+    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
     tokens = _tokens(model, config)
     given = None if config.target is None else _target(model, config, config.target)
     step(0)
@@ -90,9 +94,9 @@ def run(
     step(1)
     direct = attribution.direct(frozen, target)
     step(2)
-    lens = attribution.logit_lens(model, tokens, target.tokens)
-    trained = _trained(model, config)
-    tuned = None if trained is None else attribution.logit_lens(model, tokens, target.tokens, lens=trained).at(position)
+    trained, read = _trained(model, config), partial(attribution.logit_lens, model, tokens, target.tokens)
+    lens = read(position=position)
+    tuned = None if trained is None else read(position=position, lens=trained)
     step(3)
     heads = _heads(frozen, target, direct, config.top)
     step(4)
@@ -109,14 +113,14 @@ def run(
     step(8)
     return Explanation(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
         tokens=frozen.labels,
         position=position,
         next_tokens=next_tokens,
         next_probabilities=next_probabilities,
         logit_error=frozen.error,
         direct=direct,
-        lens=lens.at(position),
+        lens=lens,
         heads=heads,
         sources=sources,
         orders=orders,

@@ -82,18 +82,14 @@ def verify(
     rows = [row for row in tree.largest(len(tree.value)).tolist() if _can_be_cut(frozen, tree, row, change)][:k]
     if not rows:
         raise UsageError("The tree holds no complete path that begins where the baseline differs: expand it further.")
-    _check_values(frozen, tree, rows)
-    predicted = np.array([_carried(frozen, tree, row, change) for row in rows])
+    values, predicted = np.array([_carried(frozen, tree, row, (frozen.writes, change)) for row in rows]).T
+    _check_values(frozen, tree, rows, values)
     actual = np.array([_actual(frozen, tree, row, change) for row in rows])
     return compared(tree, rows, predicted, actual, baseline if isinstance(baseline, str) else "another prompt", seed)
 
 
-def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:
-    """Check that the tree is of this model.
-
-    A path's value is covector times first write.
-    """
-    values = np.array([_carried(frozen, tree, row, frozen.writes) for row in rows])
+def _check_values(frozen: Frozen, tree: PathTree, rows: list[int], values: np.ndarray) -> None:
+    """Check that the tree is of this model, given the values that its paths have there."""
     if not np.abs(values - tree.value[rows]).max() <= frozen.tolerance * tree.mass:
         raise UsageError("The path tree was grown on another model: its paths have other values here.")
 
@@ -127,17 +123,17 @@ def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[tuple[Component, in
     return [(frozen.layout.components[int(tree.component[at])], int(tree.position[at])) for at in rows]
 
 
-def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
-    """Return a path's covector times what its first component writes.
+def _carried(frozen: Frozen, tree: PathTree, row: int, writes: tuple[Tensor, ...]) -> list[float]:
+    """Return a path's covector times each tensor of what its first component writes.
 
-    This is its value, or how a change of that would change it.
+    Of the component's own writes that is the path's value, of a change of them how the value would change.
     """
     pull, covectors = frozen.pull, start_of(frozen, frozen.linear(tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
         here = at_position(covectors, position)
         covectors, _ = pull.component(component, here)
-    first = int(tree.component[row])
-    return float((at_position(covectors, int(tree.position[row])) * writes[first]).sum())
+    first, here = int(tree.component[row]), at_position(covectors, int(tree.position[row]))
+    return [float((here * each[first]).sum()) for each in writes]
 
 
 def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:

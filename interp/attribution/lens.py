@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.attribution.lens_fit import hooks
 from interp.attribution.lens_results import LogitLens
+from interp.attribution.linearised import checked_position
 from interp.attribution.targets import logit
 from interp.attribution.tuned_lens import TunedLens
 from interp.errors import CheckFailedError, UsageError, require, whole
@@ -25,6 +26,7 @@ def logit_lens(
     *,
     k: int = 5,
     lens: TunedLens | None = None,
+    position: int | None = None,
 ) -> LogitLens:
     """Unembed the residual stream after every block.
 
@@ -37,13 +39,14 @@ def logit_lens(
         tracked: tokens whose logit and rank are wanted at every layer.
         k: how many of the likeliest tokens to return.
         lens: a `TunedLens` fitted to this model, whose translation is read instead of the stream itself.
+        position: the only position to read, as `LogitLens.at` returns it; negative counts from the end. All by default.
 
     Returns:
         The likeliest tokens, and logits and ranks of the tracked ones, at every layer and position.
 
     Raises:
         UsageError: a lens of another unembedding, more than one prompt, a tracked token that is not one, or a k beyond
-            the vocabulary.
+            the vocabulary, or a position that does not exist.
         CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
             `interp.check`, or there is a NaN.
 
@@ -65,8 +68,10 @@ def logit_lens(
         lens.check_model(model)
     _, streams = model.run_with_cache(tokens, list(hooks(model)))
     read = torch.cat([x if lens is None else lens.translate(row, x) for row, x in enumerate(streams.values())])
+    n_token = tokens.shape[1]
+    positions = list(range(n_token)) if position is None else [checked_position(position, n_token)]
     # A position's rows are unembedded together: the logits of all positions would be n_token times as many numbers.
-    columns = [_read(_unembed(model, read[:, position]), ids, k) for position in range(tokens.shape[1])]
+    columns = [_read(_unembed(model, read[:, at]), ids, k) for at in positions]
     ours, (theirs, _) = _unembed(model, read[-1:, -1]), capture.ending(model, tokens, -1)
     error = float((ours - theirs).abs().max() / theirs.abs().max())
     if not error <= 10 * TOLERANCE[model.dtype]:
@@ -79,7 +84,7 @@ def logit_lens(
     seen = torch.cat([each.long() for each in shown]).unique()
     texts = dict(zip(seen.tolist(), model.labels(seen), strict=True))
     return LogitLens(
-        tokens=tuple(texts[i] for i in tokens[0].tolist()),
+        tokens=tuple(texts[i] for i in tokens[0, positions].tolist()),
         tracked=tuple(texts[i] for i in ids),
         top_tokens=tuple(tuple(tuple(texts[i] for i in most) for most in row) for row in top.tolist()),
         top_probabilities=likely.float().cpu().numpy(),

@@ -14,7 +14,7 @@ from argparse import Namespace
 from importlib import import_module
 from types import ModuleType
 
-from interp.cli import console
+from interp.cli import collector, console
 from interp.cli.options import Parser, add_common
 from interp.errors import InterpError, UsageError, nearest
 
@@ -56,7 +56,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     verbose = "-v" in words or "--verbose" in words
     try:
-        with console.open_streams(), console.terminated_like_interrupted():
+        with console.open_streams(), console.terminated_like_interrupted(), collector.resumed():
             return _ended(words, verbose)
     except BrokenPipeError:
         # The reader, such as `head`, has what it wanted, and files are written before anything is printed.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
+from interp.cli import collector
 from interp.errors import UsageError, nearest
 from interp.files import short
 
@@ -120,9 +121,10 @@ def add_numbers(group: argparse._ActionsContainer) -> None:
 
 def load_model(args: argparse.Namespace) -> Model:
     """Load the model that the options of `add_model` name."""
-    from interp.model import load
+    with collector.paused():
+        from interp.model import load
 
-    return load(args.model, dtype=args.dtype, device=args.device)
+        return load(args.model, dtype=args.dtype, device=args.device)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

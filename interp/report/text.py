@@ -49,6 +49,8 @@ def plain(text: str) -> str:
 
     Blanks and newlines stay.
     """
+    if text.isprintable():  # it then has none of them, and no blanks but spaces
+        return text
     return "".join(c if c in "\n\t" or unicodedata.category(c) == "Zs" else _visible_character(c) for c in text)
 
 

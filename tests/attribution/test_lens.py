@@ -45,6 +45,12 @@ def test_the_last_row_is_the_model():
     assert len(lens.top_tokens) == 4
 
 
+@pytest.mark.parametrize("position", [0, 3, -1])
+def test_one_position_is_that_of_the_whole(position):
+    model = models.load("gemma2", torch.float64)
+    assert logit_lens(model, IDS, [7], position=position) == logit_lens(model, IDS, [7]).at(position)
+
+
 def test_saved_is_loaded(tmp_path):
     model = models.load("llama", text=True)
     lens = logit_lens(model, model.to_tokens("the tower is in"), [" Paris", 5])
@@ -57,6 +63,7 @@ def test_saved_is_loaded(tmp_path):
 
 @pytest.mark.parametrize(("call", "text"), [
     (lambda m: logit_lens(m, models.tokens(2)), "A logit lens reads one prompt at a time: the tokens have 2 rows"),
+    (lambda m: logit_lens(m, IDS, position=6), "Position 6 is outside the prompt, which has 6 tokens"),
     (lambda m: logit_lens(m, IDS, k=65), "k=65: the vocabulary has 64 tokens"),
     (lambda m: logit_lens(m, IDS, [64]), "Token id 64 does not exist"),
     (lambda m: logit_lens(m, IDS, [-1]), "Token id -1 does not exist"),

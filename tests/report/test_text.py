@@ -57,6 +57,11 @@ def test_escaped_text_reads_back_and_holds_no_markup(text):
     assert html.unescape(plotly_text(text)) == plain(text)
 
 
+@given(st.text(st.characters(codec=None)))
+def test_plain_text_is_that_of_its_characters_one_by_one(text):
+    assert plain(text) == "".join(map(plain, text))
+
+
 def test_ordinary_text_is_left_alone():
     assert plain("A sentence, with\na line: 95 % — “é”.") == "A sentence, with\na line: 95 % — “é”."
 
