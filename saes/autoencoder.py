@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from interp.errors import UsageError, nearest
 from saes.architectures import architecture as _architecture
 from saes.architectures.base import Final
 from saes.config import ARCHITECTURES, VARIANTS
+from saes.kernels.encode import zeros
 from saes.settings import BY_LAYER, check_tensors, checked_settings
 from saes.sparse_codes import SparseCodes
 
 PRE_ACTIVATIONS = 2**22
-"""Pre-activations of `SAE.sparse_codes` in memory at a time: few enough for the processor's cache."""
+"""Pre-activations in memory at a time: few enough for the processor's cache."""
 
 
 class SAE(nn.Module):
@@ -114,9 +116,15 @@ class SAE(nn.Module):
             [3.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]
         """
         flat = self._centred(x)
-        pre = flat @ self.W_enc
-        _check_finite(pre, "pre-activations", f"they overflow {_format(pre)}, load the autoencoder in a wider format")
-        return self._rule.activate(pre, self._final)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (flat, *self.parameters())):
+            pre = flat @ self.W_enc
+            _check_finite(pre, *self._too_large)
+            return self._rule.activate(pre, self._final)
+        code = zeros((*flat.shape[:-1], self.width), like=flat)
+        by_row = code.view(-1, self.width)
+        for first, pre in self._preactivations(flat.reshape(-1, self.d_in)):
+            self._rule.fill(by_row[first : first + len(pre)], pre, self._final)
+        return code
 
     @torch.no_grad()
     def sparse_codes(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
@@ -140,15 +148,7 @@ class SAE(nn.Module):
         flat = self._centred(x)
         if flat.ndim != 2:
             raise UsageError(f"sparse_codes takes a matrix of inputs, not the shape {tuple(x.shape)}: flatten it.")
-        rows = max(1, PRE_ACTIVATIONS // self.width)
-        buffer = flat.new_empty(min(rows, len(flat)), self.width)
-        parts = []
-        for part in flat.split(rows):
-            pre = torch.mm(part, self.W_enc, out=buffer[: len(part)])
-            _check_finite(
-                pre, "pre-activations", f"they overflow {_format(pre)}, load the autoencoder in a wider format"
-            )
-            parts.append(SparseCodes(*self._rule.pairs(pre, self._final)))
+        parts = [SparseCodes(*self._rule.pairs(pre, self._final)) for _, pre in self._preactivations(flat)]
         return SparseCodes.joined(parts)
 
     @torch.no_grad()
@@ -276,6 +276,21 @@ class SAE(nn.Module):
     def _final(self) -> Final:
         return Final(dict(self.named_parameters()), self.settings)
 
+    def _preactivations(self, flat: Float[Tensor, "n d_in"]) -> Iterator[tuple[int, Float[Tensor, "rows width"]]]:
+        """Yield the first row and x W_enc of some rows at a time, in a buffer that is written again."""
+        rows = max(1, PRE_ACTIVATIONS // self.width)
+        buffer = flat.new_empty(min(rows, len(flat)), self.width)
+        for first in range(0, max(len(flat), 1), rows):
+            part = flat[first : first + rows]
+            pre = torch.mm(part, self.W_enc, out=buffer[: len(part)])
+            _check_finite(pre, *self._too_large, first=first)
+            yield first, pre
+
+    @property
+    def _too_large(self) -> tuple[str, str]:
+        """What overflows, and the advice, for `_check_finite`."""
+        return "pre-activations", f"they overflow {_format(self.W_enc)}, load the autoencoder in a wider format"
+
     def _centred(self, x: Tensor) -> Float[Tensor, "... d_in"]:
         """Return the inputs as the encoder multiplies them, in one last axis."""
         flat = self._flat(x)
@@ -299,9 +314,9 @@ class SAE(nn.Module):
         return x.flatten(-2) if layers else x
 
 
-def _check_finite(values: Tensor, what: str, fix: str) -> None:
+def _check_finite(values: Tensor, what: str, fix: str, first: int = 0) -> None:
     """Raise `NotFiniteError` with the row numbers, counted over all leading axes."""
-    check_finite(values.reshape(-1, values.shape[-1]), what, fix=fix)
+    check_finite(values.reshape(-1, values.shape[-1]), what, first=first, fix=fix)
 
 
 def _format(values: Tensor) -> str:

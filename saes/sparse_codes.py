@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saes.kernels.encode import zeros
 from saes.kernels.support import Sparse
 
 
@@ -76,8 +77,8 @@ class SparseCodes:
 
     def dense(self) -> Float[Tensor, "n width"]:
         """Return the code with its zeros."""
-        code = self.values.new_zeros(len(self), self.width)
-        code[self.rows, self.latents] = self.values
+        code = zeros((len(self), self.width), like=self.values)
+        self.support.put(self.values, code)
         return code
 
     def where(self, chosen: Bool[Tensor, " n"]) -> SparseCodes:

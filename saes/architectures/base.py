@@ -233,6 +233,19 @@ class Architecture:
         """
         return above_zero(self.activate(z, final))
 
+    def fill(self, code: Float[Tensor, "n width"], z: Float[Tensor, "n width"], final: Final) -> None:
+        """Write the latents of z into a matrix of zeros.
+
+        The values are those of `activate`; of equal ones at the k-th place another may be chosen. May overwrite z.
+
+        >>> code, final = torch.zeros(1, 3), Final({"b_enc": torch.zeros(3)}, {"k": 1})
+        >>> saes.architectures.architecture("topk").fill(code, torch.tensor([[1.0, 3.0, -2.0]]), final)
+        >>> code.tolist()
+        [[0.0, 3.0, 0.0]]
+        """
+        support, values = self.pairs(z, final)
+        support.put(values, code)
+
     def start(self, quantile: Float[Tensor, " width"]) -> Weights:
         """Return initial values of its own parameters.
 

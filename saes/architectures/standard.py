@@ -37,6 +37,10 @@ class Standard(Architecture):
         """
         return above_zero(z.add_(final.tensors["b_enc"]))
 
+    def fill(self, code: Tensor, z: Tensor, final: Final) -> None:
+        """Write relu(z + b_enc) into a matrix of zeros. Overwrites z."""
+        torch.clamp_min(z.add_(final.tensors["b_enc"]), 0.0, out=code)
+
     def start(self, quantile: Tensor) -> Weights:
         """Return biases with which each latent fires on `start_density` of the inputs."""
         return {"b_enc": -quantile}

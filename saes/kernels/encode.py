@@ -5,6 +5,9 @@ It computes the pre-activations of all latents, in a reused buffer.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -63,6 +66,21 @@ def preactivations(
         encoder = scratch.get("encoder.half", tuple(encoder.shape), x, dtype).copy_(encoder)
         x = scratch.get("x.half", tuple(x.shape), x, dtype).copy_(x)
     return torch.addmm(bias.to(dtype), x, encoder.T, out=out)
+
+
+def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return zeros with the device and dtype of `like`.
+
+    On a CPU NumPy allocates them: it asks the kernel for huge pages, whose first use costs a fifth of that of others.
+
+    >>> zeros((2, 1), like=torch.ones(3)).tolist()
+    [[0.0], [0.0]]
+    """
+    size = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or not size:
+        return like.new_zeros(shape)
+    memory = np.zeros(size, np.uint8)
+    return torch.from_numpy(memory).view(like.dtype).view(shape)
 
 
 def half_is_quicker(precision: str, device: torch.device) -> bool:

@@ -162,9 +162,18 @@ class Sparse:
         """Return b_j for each pair."""
         return latent[self.columns]
 
+    @cached_property
+    def _places(self) -> Int[Tensor, " pairs"]:
+        """Place of each pair in a matrix of all pairs, row by row."""
+        return torch.add(self.columns, self.rows, alpha=self.width)
+
     def of_pairs(self, pairs: Float[Tensor, "n width"]) -> Values:
         """Return p_ij for each pair."""
-        return pairs.reshape(-1)[torch.add(self.columns, self.rows, alpha=self.width)]
+        return pairs.reshape(-1)[self._places]
+
+    def put(self, values: Values, pairs: Float[Tensor, "n width"]) -> None:
+        """Write v_ij to p_ij for each pair."""
+        pairs.view(-1)[self._places] = values
 
     def sum_inputs(self, values: Values) -> Float[Tensor, " width"]:
         """Compute Σ_i v_ij."""

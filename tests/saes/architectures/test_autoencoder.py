@@ -203,3 +203,19 @@ def test_sparse_codes_are_the_codes_without_their_zeros(name, rows, variant, mon
         sae.sparse_codes(normal(2, 3, D_IN))
     with pytest.raises(NotFiniteError):
         sae.sparse_codes(torch.full((2, D_IN), torch.nan))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_encode_has_the_same_values_and_a_gradient_where_one_is_asked_for(name: str, monkeypatch) -> None:
+    """Without a gradient, codes are computed a few rows at a time; two rows a time here."""
+    monkeypatch.setattr(autoencoder, "PRE_ACTIVATIONS", 2 * WIDTH)
+    sae, x = saes.build(name, "autoencoder", tensors(name), settings(name)), normal(3, 5, D_IN, seed=9)
+    plain, traced = sae.encode(x), sae.encode(x.clone().requires_grad_())
+    torch.testing.assert_close(plain, traced.detach())
+    assert not plain.requires_grad and (plain > 0).any()
+    z = (x - sae.b_dec).requires_grad_()
+    (expected,) = torch.autograd.grad(architecture(name).activate(z @ sae.W_enc, sae._final).sum(), z)
+    read = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(sae.encode(read).sum(), read)
+    torch.testing.assert_close(gradient, expected)
+    assert gradient.any()
