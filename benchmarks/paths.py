@@ -219,14 +219,26 @@ def measure_patching(model: interp.Model) -> None:
     clean, corrupted = model.to_tokens(CLEAN), model.to_tokens(CORRUPTED)
     target = attribution.logit_difference(model, " Mary", " John")
     rate, _ = machine_rates()
-    block = 2 * sum(p.numel() for p in model.hf.model.layers[0].parameters())
-    n_layer, n_end = model.spec.n_layer, clean.shape[1] - int((clean != corrupted)[0].nonzero()[0])
-    residual = block * n_layer * (n_layer + 1) / 2 * n_end * (n_end + 1) / 2
-    heads = block * model.spec.n_head * n_layer * (n_layer - 1) / 2 * n_end
-    print(f"\nPatching {clean.shape[1]} tokens, of which the last {n_end} may change")
-    for call, operations in ((patching.patch_residual, residual), (patching.patch_heads, heads)):
+    operations = patching_flops(model, clean, corrupted)
+    print(f"\nPatching {clean.shape[1]} tokens, of which the last {_changed(clean, corrupted)} may change")
+    for call in (patching.patch_residual, patching.patch_heads):
         cpu = timed(lambda call=call: call(model, clean, corrupted, target), 2).cpu
-        print(f"  {call.__name__} {cpu:.2f} s processor = {cpu * rate / operations:.1f} × the floor")
+        print(f"  {call.__name__} {cpu:.2f} s processor = {cpu * rate / operations[call.__name__]:.1f} × the floor")
+
+
+def _changed(clean: torch.Tensor, corrupted: torch.Tensor) -> int:
+    """Return the number of positions from the first that differs."""
+    return clean.shape[1] - int((clean != corrupted)[0].nonzero()[0])
+
+
+def patching_flops(model: interp.Model, clean: torch.Tensor, corrupted: torch.Tensor) -> dict[str, float]:
+    """Return the operations of blocks that must run anew, after each patch and from the first position that differs."""
+    block = 2 * sum(p.numel() for p in model.hf.model.layers[0].parameters())
+    n_layer, n_end = model.spec.n_layer, _changed(clean, corrupted)
+    return {
+        "patch_residual": block * n_layer * (n_layer + 1) / 2 * n_end * (n_end + 1) / 2,
+        "patch_heads": block * model.spec.n_head * n_layer * (n_layer - 1) / 2 * n_end,
+    }
 
 
 def main() -> None:
