@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
+from interp.attribution import features, freeze, logit
+from interp.attribution.graphs.build import adjacency
 from interp.model import Model
+from tests import models
+
+IDS = models.tokens(1, 6)
 
 
 def random_dictionary(d_model: int, width: int = 48, seed: int = 0, *, top: int = 0, threshold: float = 0.0):
@@ -83,3 +89,14 @@ def everywhere(model: Model):
         shape = model.spec.d_model, model.spec.d_model
         result["blocks.1.ln2.hook_normalized"].W_skip = torch.randn(shape, generator=generator) / model.spec.d_model
     return result
+
+
+def mixed_of(name: str = "llama", dictionaries=transcoders, dtype=torch.float64, first: int = 0):
+    """A frozen prompt of random tokens with dictionaries from layer `first` on."""
+    frozen = freeze(models.load(name, dtype), IDS)
+    return features(frozen, dictionaries(frozen.model), first=first)
+
+
+def whole(mixed):
+    """The adjacency of everything, for one target."""
+    return adjacency(mixed, [logit(mixed.model, 3)], np.ones(1), 10**6)

@@ -1,4 +1,4 @@
-"""Attribution graphs: effects by brute force, pruning and scores by their definitions, planted graphs recovered."""
+"""Attribution graphs: effects by brute force, scores by their definitions, planted graphs recovered."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ import torch
 
 from interp import attribution
 from interp.attribution import contrast, features, freeze, graph, logit, logit_difference
-from interp.attribution.graphs import influence
-from interp.attribution.graphs.build import adjacency
 from interp.errors import CheckFailedError, UsageError
 from interp.results import load
 from tests import models
 from tests.attribution import planted
-from tests.attribution.dictionaries.samples import cross_layer, dictionary_of, everywhere, skips, transcoders
+from tests.attribution.dictionaries.samples import (
+    IDS,
+    cross_layer,
+    dictionary_of,
+    everywhere,
+    mixed_of,
+    skips,
+    transcoders,
+    whole,
+)
 from tests.attribution.test_neuronpedia import refused
 
-IDS, OTHER = models.tokens(1, 6), models.tokens(1, 6, seed=7)
-
-
-def mixed_of(name: str = "llama", dictionaries=transcoders, dtype=torch.float64, first: int = 0):
-    frozen = freeze(models.load(name, dtype), IDS)
-    return features(frozen, dictionaries(frozen.model), first=first)
-
-
-def whole(mixed):
-    """The adjacency of everything, for one target."""
-    return adjacency(mixed, [logit(mixed.model, 3)], np.ones(1), 10**6)
-
+OTHER = models.tokens(1, 6, seed=7)
 
 # The effects
 
@@ -106,76 +102,6 @@ def test_a_row_that_does_not_sum_is_refused():
     layout = dataclasses.replace(mixed.layout, sites=(wrong, *others))
     with pytest.raises(CheckFailedError, match="misses its node's value"):
         graph(dataclasses.replace(mixed, layout=layout), logit(mixed.model, 3))
-
-
-# Influence and pruning
-
-
-def test_influence_is_the_inverse():
-    """(I − A)⁻¹ − I, and chains by hand: an edge that half of a node's inputs come through carries half."""
-    result = whole(mixed_of())
-    shares = influence.normalised(result.matrix)
-    weights = np.zeros(len(shares))
-    weights[-1] = 0.7
-    exact = weights @ (np.linalg.inv(np.eye(len(shares)) - shares) - np.eye(len(shares)))
-    np.testing.assert_allclose(influence.influence(shares, weights), exact, atol=1e-12)
-    chain = np.array([[0, 0, 0.0], [2, 0, 0], [1, -3, 0]])
-    np.testing.assert_allclose(influence.influence(influence.normalised(chain), np.array([0, 0, 1.0])), [1, 0.75, 0])
-
-
-def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same once more in loops: sort, take until .8 and .98, then drop what dangles."""
-
-    def taken(scores: np.ndarray, share: float) -> np.ndarray:
-        order, covered, result = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
-        for i in order:
-            result[i] = True
-            covered += scores.ravel()[i]
-            if covered >= share * scores.sum():
-                break
-        return result.reshape(scores.shape)
-
-    def shares(A: np.ndarray) -> np.ndarray:
-        return np.array([np.abs(row) / (np.abs(row).sum() or 1.0) for row in A])
-
-    def total(S: np.ndarray) -> np.ndarray:
-        return w @ (np.linalg.inv(np.eye(len(S)) - S) - np.eye(len(S)))
-
-    nodes = taken(total(shares(A)), 0.8) | fixed
-    inner = np.array([[A[i, j] if nodes[i] and nodes[j] else 0.0 for j in range(len(A))] for i in range(len(A))])
-    S = shares(inner)
-    edges = taken(S * (total(S) + w)[:, None], 0.98) & (A != 0)
-    for _ in range(len(A)):
-        for i in range(len(A)):
-            if (not fixed[i] and not edges[:, i].any()) or (fed[i] and not edges[i].any()):
-                nodes[i], edges[i], edges[:, i] = False, False, False
-    return nodes, edges
-
-
-def test_the_same_nodes_and_edges_remain():
-    result = whole(mixed_of(first=1))
-    kinds, weights = result.kinds, np.zeros(len(result.matrix))
-    weights[-1] = 1.0
-    fixed, fed = np.isin(kinds, ("token", "target")), kinds == "latent"
-    pruned = influence.prune(result.matrix, weights, fixed, fed, 0.8, 0.98)
-    nodes, edges = slow_prune(result.matrix, weights, fixed, fed)
-    assert (pruned.nodes == nodes).all()
-    assert (pruned.edges == edges).all()
-    assert 10 < pruned.nodes.sum() < len(kinds)
-
-
-def test_few_rows_are_those_of_most_influence():
-    """Traced by influence, a tenth of the latents is the most influential tenth but for a few, and rows still sum."""
-    mixed, target = mixed_of(), None
-    full, few = graph(mixed, target, node_share=1.0), graph(mixed, target, max_latents=40, node_share=1.0)
-    assert few.n_rows == 40 < full.n_rows == full.n_active
-    order = [full.ids[i] for i in np.argsort(-full.influence) if full.kind[i] == "latent"]
-    included = {node for node, kind in zip(few.ids, few.kind, strict=True) if kind == "latent"}
-    assert len(included & set(order[:40])) > 25
-    sums = few.pruned + few.bias
-    np.add.at(sums, few.target, few.weight)
-    fed = np.isin(few.kind, ("latent", "target"))
-    np.testing.assert_allclose(sums[fed], few.value[fed], atol=1e-9)
 
 
 # What errors say
