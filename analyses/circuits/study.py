@@ -6,6 +6,7 @@ It checks the factors, scores every head, ablates the best and looks closely at 
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from interp import circuits
 from interp.arguments import checked
 from interp.circuits import embedding
 from interp.circuits.attention_hooks import stacked_patterns
-from interp.circuits.embedding.streams import texts
+from interp.circuits.embedding import Streams
 from interp.circuits.head_results import HeadScores
 from interp.circuits.results import Composition, head_name
 from interp.circuits.texts import natural, repeated
@@ -82,6 +83,8 @@ def run(
     """
     config = Config() if config is None else config
     watch, step = Stopwatch(), stages(progress, STEPS)
+    model = model.with_cached_weights()
+    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
     wanted = [_head(model, name) for name in config.heads]
     step(0)
     check = circuits.check(model)
@@ -96,16 +99,18 @@ def run(
     step(4)
     compositions = tuple(map(_reading, circuits.compositions(model)))
     step(5)
-    comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
+    streams = embedding.streams(model)
+    comparison = embedding.compare(model, streams, seed=seed, neighbours=_neighbours(model))
+    collapse = embedding.collapse(model, streams)
     step(6)
     shown = {head: "asked for" for head in wanted} or _remarkable(scores)
     tokens = repeated(model, 2, min(SHOWN, config.length), seed)
-    heads = _views(model.with_cached_weights(), shown, scores, tokens)
+    heads = _views(model, shown, scores, tokens, streams)
     listed = _listed(scores, shown)
     step(7)
     return Circuits(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
         check=check,
         scores=scores,
         ablation=ablation,
@@ -122,10 +127,9 @@ def _reading(composition: Composition) -> Reading:
     scores = composition.array[composition.possible]
     quantiles = np.quantile(scores, np.linspace(0, 1, 101)).astype(np.float32)
     places = {name: i for i, name in enumerate(composition.labels)}
-    z = tuple(float(composition.z[places[writer], places[reader]]) for writer, reader, _ in composition.top(PAIRS))
-    return Reading(
-        composition.kind, composition.offset, composition.top(PAIRS), z, quantiles, composition.baseline, len(scores)
-    )
+    top, z = composition.top(PAIRS), composition.z
+    standard = tuple(float(z[places[writer], places[reader]]) for writer, reader, _ in top)
+    return Reading(composition.kind, composition.offset, top, standard, quantiles, composition.baseline, len(scores))
 
 
 def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:
@@ -175,16 +179,13 @@ def _texts(model: Model, repeated_text: torch.Tensor, heads: tuple[str, ...]) ->
 
 @torch.no_grad()
 def _views(
-    model: Model, shown: dict[tuple[int, int], str], scores: HeadScores, tokens: torch.Tensor
+    model: Model, shown: dict[tuple[int, int], str], scores: HeadScores, tokens: torch.Tensor, streams: Streams
 ) -> tuple[HeadView, ...]:
     patterns = stacked_patterns(model, tokens)[:, 0]
-    hooks = sorted({f"blocks.{layer}.hook_resid_pre" for layer, _ in shown})
-    _, cache = model.run_with_cache(texts(model, None), hooks)
-    views = []
-    for (layer, head), why in shown.items():
-        stream = cache[f"blocks.{layer}.hook_resid_pre"].flatten(0, 1)
-        views.append(_view(model, (layer, head), why, scores, stream, patterns[layer, head]))
-    return tuple(views)
+    return tuple(
+        _view(model, (layer, head), why, scores, streams.vectors[layer], patterns[layer, head])
+        for (layer, head), why in shown.items()
+    )
 
 
 def _view(

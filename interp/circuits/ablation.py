@@ -73,8 +73,7 @@ def ablate_induction(
     generator = np.random.default_rng(seed)
     sets = [_matched(chosen, rest, generator) for _ in range(n_controls)]
     means = _means(model, tokens) if method == "mean" else None
-    baseline = _loss(model, tokens)
-    losses = _losses(model, tokens, [chosen, *sets], means)
+    baseline, *losses = _losses(model, tokens, [chosen, *sets], means)
     return Ablation(
         method=method,
         heads=tuple(head_name(*head) for head in chosen),
@@ -113,14 +112,15 @@ def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_h
 
 
 def _losses(model: Model, tokens: Tensor, sets: Sequence[Heads], means: Tensor | None) -> list[float]:
-    """Return the loss without each set of heads.
+    """Return the loss of the unmodified model, then that without each set of heads.
 
     Blocks below the first ablated head compute what they do in the unmodified model, so each run begins at its block.
     """
     firsts = [min(layer for layer, _ in heads) for heads in sets]
     _, streams = model.run_with_cache(tokens, [f"blocks.{layer}.hook_resid_pre" for layer in sorted({*firsts})])
     resumed = {layer: model.resumed(layer, streams[f"blocks.{layer}.hook_resid_pre"]) for layer in firsts}
-    return [_loss(without(resumed[layer], heads, means), tokens) for layer, heads in zip(firsts, sets, strict=True)]
+    edited = (without(resumed[layer], heads, means) for layer, heads in zip(firsts, sets, strict=True))
+    return [_loss(each, tokens) for each in (resumed[max(firsts)], *edited)]
 
 
 def _loss(model: Model, tokens: Tensor) -> float:

@@ -45,5 +45,5 @@ def stacked_patterns(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer bat
     """Return every attention pattern of one run."""
     patterns: list[Tensor] = []
     with observed(model, lambda _, __, pattern: patterns.append(pattern)):
-        model(tokens)
+        model.run_with_cache(tokens, f"blocks.{model.spec.n_layer - 1}.attn.hook_z")  # no further than the last pattern
     return torch.stack(patterns)

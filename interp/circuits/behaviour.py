@@ -118,7 +118,7 @@ class _Measured:
 
 def _measure(model: Model, tokens: Tensor) -> _Measured:
     measurement = _Measured(model, tokens)
-    last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    last = f"blocks.{model.spec.n_layer - 1}.attn.hook_z"
     with observed(model, measurement.keep):
         model.run_with_cache(tokens, [last])
     measurement.close()

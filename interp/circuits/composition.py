@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -100,75 +101,73 @@ def compositions(
         raise UsageError(f'offset is a number of tokens or "average", not "{offset}".')
     offset = offset if isinstance(offset, str) else whole(offset, "offset")
     require_positions(model.spec)
-    model = model.with_cached_weights()
+    writers, *readers = _maps(model.with_cached_weights(), kinds, offset)
+    moments = [_moments(gram) for gram in (writers, *readers)]
     rotates = [kind != "V" and model.spec.rotary is not None for kind in kinds]
-    heads = [(layer, head) for layer in range(model.spec.n_layer) for head in range(model.spec.n_head)]
-    writers = _grams([_written(ov(model, *at).factors) for at in heads])
-    readers = [
-        _grams([_read(model, *at, kind, offset if rotating else 0) for at in heads])
-        for kind, rotating in zip(kinds, rotates, strict=True)
-    ]
     return tuple(
         Composition(
             kind=kind,
             offset=_offset_name(rotating, offset),
-            array=scores.cpu().numpy(),
+            array=_scores(total, moments[0], moment).cpu().numpy(),
             n_head=model.spec.n_head,
             d_model=model.spec.d_model,
-            spread=_spread(writers, read).cpu().numpy(),
+            spread=_spread(moments[0], moment, model.spec.d_model).cpu().numpy(),
         )
-        for kind, rotating, read, scores in zip(kinds, rotates, readers, _scores(writers, readers), strict=True)
+        for kind, rotating, total, moment in zip(kinds, rotates, _inner(writers, readers), moments[1:], strict=True)
     )
 
 
 @dataclass(frozen=True)
 class _Gram:
-    """Positive semidefinite matrix outer · core · outerᵀ.
+    """Positive semidefinite matrices outer · core · outerᵀ, one for each head."""
 
-    Stacked, one for each head.
-    """
-
-    outer: Float[Tensor, "*n d_model rank"]
-    core: Float[Tensor, "*n rank rank"]
+    outer: Float[Tensor, "n d_model rank"]
+    core: Float[Tensor, "n rank rank"]
 
 
-def _written(factors: LowRank) -> _Gram:
-    """Return XᵀX of the writer X = left · rightᵀ."""
-    return _Gram(factors.right.double(), _inner(factors.left))
+def _maps(model: Model, kinds: Sequence[str], offset: int | str) -> list[_Gram]:
+    """Return XᵀX of what every head writes, then M Mᵀ of what it reads for each kind."""
+    heads = list(np.ndindex(model.spec.n_layer, model.spec.n_head))
+    reads, written = _sides([ov(model, *at).factors for at in heads])
+    grams = {"V": reads}
+    if {"Q", "K"} & {*kinds}:
+        turned = 0 if isinstance(offset, str) or model.spec.rotary is None else offset
+        by_query, by_key = _sides([qk(model, *at).factors(turned) for at in heads])
+        if offset == "average":
+            rotaries = [model.spec.rotaries[layer] for layer, _ in heads]
+            by_query, by_key = _averaged(by_query, rotaries), _averaged(by_key, rotaries)
+        grams |= {"Q": by_query, "K": by_key}
+    return [written, *(grams[kind] for kind in kinds)]
 
 
-def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> _Gram:
-    """Return M Mᵀ of what the reader does to the residual stream."""
-    if kind == "V":
-        factors = ov(model, layer, head).factors
-        return _Gram(factors.left.double(), _inner(factors.right))
-    factors = qk(model, layer, head).factors(0 if isinstance(offset, str) else offset)
-    reads, other = (factors.right, factors.left) if kind == "K" else (factors.left, factors.right)
-    core = _inner(other)
-    rotary = model.spec.rotaries[layer]
-    if offset == "average" and rotary is not None:
-        core = _averaged(core, rotary)
-    return _Gram(reads.double(), core)
+def _sides(maps: Sequence[LowRank]) -> tuple[_Gram, _Gram]:
+    """Return M Mᵀ and MᵀM of maps M = left · rightᵀ."""
+    left, right = torch.stack([each.left for each in maps]), torch.stack([each.right for each in maps])
+    left, right = left.double(), right.double()
+    return _Gram(left, right.mT @ right), _Gram(right, left.mT @ left)
 
 
-def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Tensor, "d_head d_head"]:
-    """Compute the mean of R G Rᵀ over rotations.
+def _averaged(gram: _Gram, rotaries: Sequence[Rotary | None]) -> _Gram:
+    """Return the matrices with the mean of every core over the rotations of its head."""
+    cores = [_mean_core(core, rotary) for core, rotary in zip(gram.core, rotaries, strict=True)]
+    return _Gram(gram.outer, torch.stack(cores))
 
-    Of every pair of coordinates that turns.
+
+def _mean_core(core: Float[Tensor, "d_head d_head"], rotary: Rotary | None) -> Float[Tensor, "d_head d_head"]:
+    """Compute the mean of R G Rᵀ over rotations of every pair of coordinates that turns.
 
     Of a pair only (G₁₁ + G₂₂)/2 on the diagonal is left, of the coordinates that do not rotate all of G.
     """
-    first, second = pairs(gram.diagonal(), rotary)
+    if rotary is None:
+        return core
+    first, second = pairs(core.diagonal(), rotary)
     mean = (first + second) / 2
     energy = mean.repeat_interleave(2) if rotary.adjacent else mean.repeat(2)
-    return torch.block_diag(torch.diag(energy), gram[rotary.dim :, rotary.dim :])
+    return torch.block_diag(torch.diag(energy), core[rotary.dim :, rotary.dim :])
 
 
-def _scores(writers: _Gram, readers: Sequence[_Gram], block: int = 64) -> list[Float[Tensor, "writer reader"]]:
-    """Compute the composition scores of writers and each of several kinds of readers.
-
-    sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map.
-    """
+def _inner(writers: _Gram, readers: Sequence[_Gram], block: int = 32) -> list[Float[Tensor, "writer reader"]]:
+    """Return the inner products ⟨writer, reader⟩ of all pairs, for each of several kinds of readers."""
     n_writer, d_model = writers.outer.shape[:2]
     totals = [writers.outer.new_zeros(n_writer, len(gram.outer)) for gram in readers]
     for start in range(0, d_model, block):
@@ -176,12 +175,8 @@ def _scores(writers: _Gram, readers: Sequence[_Gram], block: int = 64) -> list[F
         written = _rows(writers, start, block)
         written[..., block:] *= 2
         for total, gram in zip(totals, readers, strict=True):
-            total.add_(written.flatten(1) @ _rows(gram, start, block).flatten(1).T)
-    sizes = [_traces(writers)[:, None] * _traces(gram) for gram in readers]
-    return [
-        (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
-        for total, size in zip(totals, sizes, strict=True)
-    ]
+            total.addmm_(written.flatten(1), _rows(gram, start, block).flatten(1).T)
+    return totals
 
 
 def _rows(gram: _Gram, start: int, block: int) -> Float[Tensor, "n row column"]:
@@ -189,28 +184,27 @@ def _rows(gram: _Gram, start: int, block: int) -> Float[Tensor, "n row column"]:
     return gram.outer[:, start : start + block] @ gram.core @ gram.outer[:, start:].mT
 
 
-def _traces(gram: _Gram) -> Float[Tensor, " n"]:
-    return (gram.outer @ gram.core * gram.outer).sum((1, 2))
+def _moments(gram: _Gram) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return the traces of every matrix and of its square."""
+    inner = gram.outer.mT @ gram.outer @ gram.core  # tr (outer core outerᵀ)ᵏ = tr inner ᵏ
+    return inner.diagonal(dim1=1, dim2=2).sum(-1), (inner * inner.mT).sum((1, 2))
 
 
-def _spread(writers: _Gram, readers: _Gram) -> Float[Tensor, "writer reader"]:
+def _scores(
+    total: Float[Tensor, "writer reader"], writers: tuple[Tensor, Tensor], readers: tuple[Tensor, Tensor]
+) -> Float[Tensor, "writer reader"]:
+    """Compute the composition scores, sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map."""
+    size = writers[0][:, None] * readers[0]
+    return (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
+
+
+def _spread(writers: tuple[Tensor, Tensor], readers: tuple[Tensor, Tensor], d: int) -> Float[Tensor, "writer reader"]:
     """Return the standard deviation of squared scores over random rotations."""
-    d = writers.outer.shape[1]
-    concentration = []
-    for gram in (writers, readers):
-        inner = gram.outer.mT @ gram.outer @ gram.core  # tr (outer core outerᵀ)ᵏ = tr inner ᵏ
-        trace = inner.diagonal(dim1=1, dim2=2).sum(-1)
-        square = (inner * inner.mT).sum((1, 2))
-        concentration.append((square / trace.square().masked_fill(trace == 0, 1.0) - 1 / d).clamp_min(0))
+    concentration = [
+        (square / trace.square().masked_fill(trace == 0, 1.0) - 1 / d).clamp_min(0)
+        for trace, square in (writers, readers)
+    ]
     return (2 * concentration[0][:, None] * concentration[1] / ((d - 1) * (d + 2))).sqrt()
-
-
-def _inner(factor: Float[Tensor, "d_model rank"]) -> Float[Tensor, "rank rank"]:
-    return factor.double().T @ factor.double()
-
-
-def _grams(each: list[_Gram]) -> _Gram:
-    return _Gram(torch.stack([gram.outer for gram in each]), torch.stack([gram.core for gram in each]))
 
 
 def _offset_name(rotates: bool, offset: int | str) -> str:

@@ -221,8 +221,8 @@ class Composition(Shown, Result):
         k = whole(k, "k", 0)
         scores = np.where(self.possible, self.array, -np.inf)
         order = np.argsort(-scores, axis=None, kind="stable")[: min(k, int(self.possible.sum()))]
-        pairs = (np.unravel_index(i, scores.shape) for i in order)
-        return tuple((self.labels[w], self.labels[r], float(scores[w, r])) for w, r in pairs)
+        pairs, labels = (np.unravel_index(i, scores.shape) for i in order), self.labels
+        return tuple((labels[w], labels[r], float(scores[w, r])) for w, r in pairs)
 
     def table(self, k: int = 50) -> Table:
         """Return the strongest pairs as a table.
@@ -233,8 +233,8 @@ class Composition(Shown, Result):
         (('L0H1', 'L1H2', 0.271, 3.013),)
         """
         mean, spread = self.baseline
-        place = {name: i for i, name in enumerate(self.labels)}
-        rows = tuple((w, r, score, float(self.z[place[w], place[r]])) for w, r, score in self.top(k))
+        place, z = {name: i for i, name in enumerate(self.labels)}, self.z
+        rows = tuple((w, r, score, float(z[place[w], place[r]])) for w, r, score in self.top(k))
         caption = (
             f"{self.kind}-composition, {self.offset}: {len(rows)} strongest of {int(self.possible.sum())} possible "
             f"pairs; under random rotations of the writer, which keep both spectra, {mean:.4f} ± {spread:.4f}"

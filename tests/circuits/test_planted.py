@@ -145,8 +145,9 @@ def test_runs_that_begin_at_the_first_ablated_block_lose_what_whole_runs_lose(me
     means = ablation._means(model, tokens) if method == "mean" else None
     sets = [[(1, 0), (2, 3)], [(2, 1)], [(0, 2)]]
     whole = [ablation._loss(ablation.without(model, heads, means), tokens) for heads in sets]
-    assert ablation._losses(model, tokens, sets, means) == whole
-    assert len({*whole, ablation._loss(model, tokens)}) == 4
+    baseline = ablation._loss(model, tokens)
+    assert ablation._losses(model, tokens, sets, means) == [baseline, *whole]
+    assert len({*whole, baseline}) == 4
 
 
 def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -> None:

@@ -26,5 +26,6 @@ if TYPE_CHECKING:
         SparseCode as SparseCode,
     )
     from interp.circuits.embedding.spread import collapse as collapse
+    from interp.circuits.embedding.streams import Streams as Streams, streams as streams
 
 attach(__name__)

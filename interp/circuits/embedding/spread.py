@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from interp.circuits.embedding.results import Collapse
-from interp.circuits.embedding.streams import streams, texts
+from interp.circuits.embedding.streams import Streams, streams
 from interp.errors import UsageError
 from interp.model import Model
 
 
 @torch.no_grad()
-def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
+def collapse(model: Model, tokens: Tensor | Streams | None = None) -> Collapse:
     """Measure how similar residual streams become after every layer.
 
     It measures the mean cosine between positions, the effective rank and the mean norm. The mean cosine of n unit
@@ -21,7 +21,7 @@ def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
 
     Args:
         model: the model.
-        tokens: (batch, n_token) texts; prose by default, random tokens without a tokenizer.
+        tokens: (batch, n_token) texts, or the `streams` of some; prose by default, random tokens without a tokenizer.
 
     Raises:
         UsageError: texts of fewer than two positions in all, or that the model cannot read.
@@ -30,11 +30,11 @@ def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
     >>> result.cosine.round(3), result.effective_rank.round(1)
     (array([0.008, 0.4  , 0.53 , 0.5  ]), array([3.7, 2.7, 2.5, 2.6]))
     """
-    tokens = texts(model, tokens)
-    n = tokens.numel()
+    run = streams(model, tokens)
+    n = run.tokens.numel()
     if n < 2:
         raise UsageError("One position has no other to be like: give at least two tokens.")
-    vectors = streams(model, tokens).double()
+    vectors = run.vectors.double()
     total = normalize(vectors, dim=-1).sum(1).square().sum(-1)
     shares = torch.linalg.svdvals(vectors).square()
     shares = shares / shares.sum(-1, keepdim=True)
