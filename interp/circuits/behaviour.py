@@ -27,7 +27,7 @@ from interp.errors import CheckFailedError, UsageError, whole
 from interp.model import Model
 from interp.model.arithmetic import visible
 from interp.statistics import mean_interval
-from interp.threads import one_thread
+from interp.threads import on_a_thread_each
 
 RULES = ("previous", "duplicate", "induction", "first")
 NAMES = (*RULES, "positional")
@@ -160,12 +160,9 @@ def _similarity(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor
     return 2 * (one * other).sum((-1, -2)) / size.clamp_min(torch.finfo(size.dtype).tiny)
 
 
-@one_thread()
 def _copying(model: Model) -> np.ndarray:
-    model = model.with_cached_weights()
-    transfer = token_transfer(model)
-    scores = np.zeros((model.spec.n_layer, model.spec.n_head))
-    for at in np.ndindex(scores.shape):
-        head = ov(model, *at)
-        scores[at] = copying_score(head.W_V, head.W_O, transfer)
-    return scores
+    model, transfer = model.with_cached_weights(), token_transfer(model)
+    shape = (model.spec.n_layer, model.spec.n_head)
+    heads = [ov(model, *at) for at in np.ndindex(shape)]
+    scores = on_a_thread_each(lambda head: copying_score(head.W_V, head.W_O, transfer), heads)
+    return np.array(scores).reshape(shape)

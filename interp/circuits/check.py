@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.attention_hooks import observed
@@ -83,9 +86,10 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
     largest[1] = 1.0
     total = model.weights.b_O(layer) * _post_gain(model, layer) / post
     errors = np.zeros((len(QUANTITIES), model.spec.n_head))
-    for head in range(model.spec.n_head):
-        looks, moves = qk(model, layer, head, n_token=x.shape[1]), ov(model, layer, head)
-        ours = _pairwise(looks, x)
+    maps = [qk(model, layer, head, n_token=x.shape[1]) for head in range(model.spec.n_head)]
+    for head, (looks, products) in enumerate(zip(maps, _pairwise(maps, x).unbind(1), strict=True)):
+        moves = ov(model, layer, head)
+        ours = softcap(products * looks.scale, looks.spec.attention_softcap) + looks.by_distance(x.shape[1], x)
         weights = looks.softmax(ours)
         values = weights @ moves.values(x)
         write = values @ moves.W_O / post
@@ -97,19 +101,19 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
     return errors, float((total - out).abs().max() / out.abs().max())
 
 
-def _pairwise(head: QueryKey, x: Tensor) -> Tensor:
-    """Return every score by the form of its offset, (batch, query, key).
+def _pairwise(heads: Sequence[QueryKey], x: Tensor) -> Float[Tensor, "batch n_head query key"]:
+    """Return every product of a query and a key of one layer's heads, by the form of their offset.
 
     Pairs with the key behind the query stay 0.
     """
-    n = x.shape[1]
-    query, key = head.project(x)
-    key = head.turn(key, 0)
-    products = x.new_zeros(x.shape[0], n, n)
+    n, turn = x.shape[1], heads[0].turn  # all heads of a layer turn alike
+    query, key = (torch.stack(side, dim=1) for side in zip(*(head.project(x) for head in heads), strict=True))
+    key = turn(key, 0)
+    products = x.new_zeros(*query.shape[:2], n, n)
     for offset in range(n):
         rows = torch.arange(offset, n, device=x.device)
-        products[:, rows, rows - offset] = (head.turn(query[:, offset:], offset) * key[:, : n - offset]).sum(-1)
-    return softcap(products * head.scale, head.spec.attention_softcap) + head.by_distance(n, x)
+        products[..., rows, rows - offset] = (turn(query[..., offset:, :], offset) * key[..., : n - offset, :]).sum(-1)
+    return products
 
 
 def _relative(model: Model, scores: Tensor) -> Tensor:

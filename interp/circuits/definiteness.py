@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from interp.circuits.factors import LowRank, positive_share, signature
-from interp.circuits.query_key import QueryKey, qk, require_positions
+from interp.circuits.query_key import qk, require_positions
 from interp.circuits.results import Definiteness
 from interp.errors import require, whole
 from interp.model import Model
-from interp.threads import one_thread
+from interp.threads import on_a_thread_each
 
 
-@one_thread()
 def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definiteness:
     """Compute signature, symmetric fraction and positive share of every W_Q W_Kᵀ.
 
@@ -42,11 +41,11 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     require_positions(model.spec)
     model = model.with_cached_weights()
     shape = (model.spec.n_layer, model.spec.n_head)
-    counts, shares = np.zeros((2, *shape), np.int64), np.zeros((2, *shape))
-    for at in np.ndindex(shape):
-        counts[:, *at], shares[:, *at] = _measure(qk(model, *at))
     generator = torch.Generator().manual_seed(seed)
-    nulls = [_measure(_random(model, generator)) for _ in range(draws)]
+    heads = [qk(model, *at).factors() for at in np.ndindex(shape)]
+    measured = on_a_thread_each(_measure, [*heads, *(_random(model, generator) for _ in range(draws))])
+    counts, shares = (np.array(part).T.reshape(2, *shape) for part in zip(*measured[: len(heads)], strict=True))
+    nulls = measured[len(heads) :]
     fraction, share = (np.array([null[1][i] for null in nulls]) for i in range(2))
     return Definiteness(
         positive=counts[0],
@@ -61,8 +60,8 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     )
 
 
-def _measure(head: QueryKey | LowRank) -> tuple[tuple[int, int], tuple[float, float]]:
-    factors = head.factors() if isinstance(head, QueryKey) else head
+def _measure(factors: LowRank) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Return (signature, (symmetric fraction, positive share)) of a map."""
     values = factors.symmetric_eigenvalues()
     return signature(values), (factors.symmetric_fraction(), positive_share(values))
 
