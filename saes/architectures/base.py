@@ -94,14 +94,13 @@ class Batch:
     def active(self, bias: Float[Tensor, " width"]) -> tuple[Support, Values]:
         """Return the pairs with x·encoder + bias > 0.
 
-        Also returns their x·encoder. While many latents fire, all pairs are returned.
+        Also returns their x·encoder + bias. While many latents fire, all pairs are returned.
         """
         if self.memory.density > DENSE_FROM:
-            support = Dense(len(self.x), len(bias))
-            return support, self.pre(torch.zeros_like(bias), exact=True)
+            return Dense(len(self.x), len(bias)), self.pre(bias, exact=True)
         rough = self.pre(bias)
         support = above(rough, 0.0)
-        return support, self.exact(support, support.of_pairs(rough), bias) - support.of_latents(bias)
+        return support, self.exact(support, support.of_pairs(rough), bias)
 
     def exact(self, support: Support, pre: Values, bias: Float[Tensor, " width"]) -> Values:
         """Return the exact pre-activations of the pairs.

@@ -38,17 +38,17 @@ class Gated(Architecture):
     def step(self, batch: Batch) -> StepResult:
         """Run the forward and backward pass of a batch."""
         weights, decoder = batch.weights, batch.weights["decoder"]
-        support, z = batch.active(weights["b_gate"])
-        gate = torch.relu(z + support.of_latents(weights["b_gate"]))
-        scaled = z * support.of_latents(weights["r_mag"].exp())
+        support, pre = batch.active(weights["b_gate"])
+        gate, gain = torch.relu(pre), support.of_latents(weights["r_mag"].exp())
+        scaled = (pre - support.of_latents(weights["b_gate"])) * gain
         f = torch.relu(scaled + support.of_latents(weights["b_mag"])) * (gate > 0)
-        residual = batch.reconstruct(support, f) - batch.y
-        by_gate = batch.reconstruct(support, gate) - batch.y
+        residual = batch.reconstruct(support, f).sub_(batch.y)
+        by_gate = batch.reconstruct(support, gate).sub_(batch.y)
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, decoder)
         d_mag = d_f * (f > 0)
         d_gate = (support.at(by_gate * (2 * batch.unit), decoder) + batch.sparsity * batch.unit) * (gate > 0)
-        d_pre = d_gate + d_mag * support.of_latents(weights["r_mag"].exp())
+        d_pre = d_gate + d_mag * gain
         gradients = batch.gradients(support, d_pre, support, f, outer)
         gradients["b_gate"] = support.sum_inputs(d_gate)
         gradients["b_mag"] = support.sum_inputs(d_mag)

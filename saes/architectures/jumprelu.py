@@ -71,23 +71,24 @@ class JumpReLU(Architecture):
         """Run the forward and backward pass of a batch."""
         weights, width = batch.weights, batch.config.bandwidth
         threshold = weights["threshold"]
-        support, z = batch.active(weights["b_enc"] - threshold + width / 2)
-        pre, theta = z + support.of_latents(weights["b_enc"]), support.of_latents(threshold)
-        reached = support.some(pre >= theta)  # most pairs are in the window below the threshold
-        code = support.where(reached)
-        fires = support.pick(pre > theta, reached)
-        f = torch.relu(support.pick(pre, reached)) * fires
-        residual = batch.reconstruct(code, f) - batch.y
+        support, shifted = batch.active(weights["b_enc"] - threshold + width / 2)
+        excess = shifted - width / 2  # pre - threshold
+        reached = support.some(excess >= 0)  # many pairs are in the window below the threshold
+        code, over = support.where(reached), support.pick(excess, reached)
+        fires = over > 0
+        f = torch.relu(over + code.of_latents(threshold)) * fires
+        residual = batch.reconstruct(code, f).sub_(batch.y)
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, weights["decoder"])
-        window = ((pre - theta).abs() < width / 2).to(f.dtype)
+        window = (excess.abs() < width / 2).to(f.dtype)
         penalty = batch.sparsity * batch.unit
         d_code = support.pick(d_f, reached)
         d_pre = d_code * (f > 0)
-        pull = _pull(batch, code, support.pick(pre >= theta, reached), support.pick(pre - theta, reached))
+        pull = _pull(batch, code, support.pick(excess >= 0, reached), over)
         gradients = batch.gradients(code, d_pre if pull is None else d_pre + pull[0], code, f, outer)
         gradients["b_enc"] = code.sum_inputs(d_pre)
-        gradients["threshold"] = -support.sum_inputs(window * (theta * d_f + penalty)) / width
+        below = threshold * support.sum_inputs(window * d_f) + penalty * support.sum_inputs(window)
+        gradients["threshold"] = below / -width
         fired = code.sum_inputs(fires.to(f.dtype))
         losses = {"sparsity": penalty * fired.sum()}
         if pull is not None:

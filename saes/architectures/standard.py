@@ -48,9 +48,9 @@ class Standard(Architecture):
     def step(self, batch: Batch) -> StepResult:
         """Run the forward and backward pass of a batch."""
         weights = batch.weights
-        support, z = batch.active(weights["b_enc"])
-        f = torch.relu(z + support.of_latents(weights["b_enc"]))
-        residual = batch.reconstruct(support, f) - batch.y
+        support, pre = batch.active(weights["b_enc"])
+        f = torch.relu(pre)
+        residual = batch.reconstruct(support, f).sub_(batch.y)
         outer = residual * (2 * batch.unit)
         norms = torch.linalg.vector_norm(weights["decoder"], dim=1)
         penalty = batch.sparsity * batch.unit

@@ -57,7 +57,7 @@ class TopK(Architecture):
         """Run the forward and backward pass of a batch."""
         weights, (support, pre) = batch.weights, self.choose(batch)
         f = torch.relu(pre)
-        residual = batch.reconstruct(support, f) - batch.y
+        residual = batch.reconstruct(support, f).sub_(batch.y)
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, weights["decoder"])
         d_pre = d_f * (f > 0)

@@ -39,7 +39,7 @@ def above(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> Sparse:
     """
     n, width = pre.shape
     parts = [_exceeding(tile, threshold, mask).add_(start * width) for start, tile, mask in _tiles(pre)]
-    return _ordered(torch.cat([pre.new_zeros(0, dtype=torch.long), *parts]), n, width)
+    return Sparse.of_places(torch.cat([pre.new_zeros(0, dtype=torch.long), *parts]), n, width)
 
 
 def above_reference(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> Sparse:
@@ -63,13 +63,13 @@ def top_rows(pre: Float[Tensor, "n width"], k: int) -> tuple[Sparse, Values]:
     n, width = pre.shape
     if k >= width:
         every = torch.arange(n * width, device=pre.device)
-        return _ordered(every, n, width), pre.reshape(-1)
+        return Sparse.of_places(every, n, width), pre.reshape(-1)
     parts, values = [pre.new_zeros(0, dtype=torch.long)], [pre.new_zeros(0)]
     for start, tile, mask in _tiles(pre):
         flat = _exceeding(tile, _lower_bound(tile, k)[:, None], mask, inclusive=True)
         values.append(tile.view(-1)[flat])
         parts.append(flat.add_(start * width))
-    candidates, value = _ordered(torch.cat(parts), n, width), torch.cat(values)
+    candidates, value = Sparse.of_places(torch.cat(parts), n, width), torch.cat(values)
     chosen = _largest(value, candidates, k)
     return candidates.where(chosen), value[chosen]
 
@@ -154,14 +154,7 @@ def compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
     >>> compressed(torch.tensor([3, 1]), n=2, width=2).columns.tolist()
     [1, 1]
     """
-    return _ordered(flat.sort().values, n, width)
-
-
-def _ordered(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
-    """Return the support of flat indices in ascending order."""
-    starts = torch.searchsorted(flat, torch.arange(0, n * width + 1, width, device=flat.device))
-    row = torch.repeat_interleave(torch.arange(n, device=flat.device), starts.diff(), output_size=len(flat))
-    return Sparse(starts, torch.sub(flat, row, alpha=width), width)
+    return Sparse.of_places(flat.sort().values, n, width)
 
 
 def _tiles(pre: Float[Tensor, "n width"]) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -25,8 +25,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 Values: TypeAlias = Tensor
@@ -101,6 +103,19 @@ class Sparse:
     columns: Int[Tensor, " pairs"]
     width: int
 
+    @classmethod
+    def of_places(cls, places: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
+        """Return the support of ascending places in a matrix (n, width), row by row.
+
+        >>> Sparse.of_places(torch.tensor([1, 3]), n=2, width=2).columns.tolist()
+        [1, 1]
+        """
+        starts = torch.searchsorted(places, torch.arange(0, n * width + 1, width, device=places.device))
+        rows = _row_of_each(starts, len(places))
+        support = cls(starts, torch.sub(places, rows, alpha=width), width)
+        support.__dict__.update(rows=rows, _places=places)  # both are known, and need no second computation
+        return support
+
     @property
     def n(self) -> int:
         """Number of inputs."""
@@ -109,14 +124,17 @@ class Sparse:
     @cached_property
     def rows(self) -> Int[Tensor, " pairs"]:
         """Input of each pair."""
-        counts = self.starts.diff()
-        return torch.repeat_interleave(
-            torch.arange(self.n, device=counts.device), counts, output_size=len(self.columns)
-        )
+        return _row_of_each(self.starts, len(self.columns))
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Starts, inputs and order of the same pairs, sorted by latent."""
+        if self.columns.device.type == "cpu":  # SciPy counts the pairs of each latent, which needs no sorting
+            numbers = np.arange(len(self.columns), dtype=np.int32)
+            columns, starts = (part.numpy().astype(np.int32) for part in (self.columns, self.starts))
+            by_latent = csr_matrix((numbers, columns, starts), shape=(self.n, self.width)).tocsc()
+            parts = (by_latent.indptr, by_latent.indices, by_latent.data)
+            return tuple(torch.from_numpy(part).long() for part in parts)  # pyright: ignore[reportReturnType]
         # Sorting takes a pass for each byte of the keys.
         keys = self.columns.to(torch.int16 if self.width <= 2**15 else torch.int32)
         order = torch.argsort(keys, stable=True)
@@ -200,6 +218,12 @@ def _bags(indices: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tens
     return torch.nn.functional.embedding_bag(
         indices, rows, starts, mode="sum", per_sample_weights=values, include_last_offset=True
     )
+
+
+def _row_of_each(starts: Tensor, pairs: int) -> Tensor:
+    """Return the row of each pair."""
+    rows = torch.arange(len(starts) - 1, device=starts.device)
+    return torch.repeat_interleave(rows, starts.diff(), output_size=pairs)
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
