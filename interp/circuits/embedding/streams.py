@@ -16,9 +16,13 @@ from interp.model.capture import bridge_is_hooked, run
 
 @dataclass(frozen=True)
 class Streams:
-    """Residual streams of one run over some texts, and the tokens predicted there.
+    """Residual streams of one run, and the tokens predicted there.
 
     The positions of all texts are in one row of `vectors`: row 0 enters the first block, row i + 1 leaves block i.
+
+    >>> from interp.circuits import embedding
+    >>> embedding.streams(model, tokens).predicted.shape
+    torch.Size([4])
     """
 
     tokens: Int[Tensor, "batch n_token"]
