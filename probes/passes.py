@@ -8,6 +8,7 @@ statement depends on the statement alone: batch size and the other statements ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ Streams = list[Float[Tensor, "batch n_token d"]]
 """The residual stream of a batch, by layer."""
 STEP = 32
 """Fixed cost of a forward pass in tokens: every weight is read once."""
-MAX_ROWS = 512
-MAX_CACHE_BYTES = 5e8
-"""Memory for keys and values while prefixes are shared."""
+MAX_ROWS = 2048
+MAX_CACHE_BYTES = 1e9
+"""Memory for keys, values and residual streams while prefixes are shared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,27 +97,32 @@ def passes(
         >>> [batch.streams[0].shape for batch in passes(model, contexts, (0,), batch_size=2)]
         [torch.Size([2, 5, 24])]
     """
-    longest = int(contexts.lengths.max())
-    rows = _rows_at_once(model, longest)
-    if _worth_sharing(model, contexts, rows):
+    rows = _shared_rows(model, contexts, layers)
+    if rows:
         yield from _shared(model, contexts, layers, batch_size, rows, log_probs)
     else:
         yield from _padded(model, contexts, layers, batch_size, log_probs)
 
 
-def _worth_sharing(model: Model, contexts: Contexts, rows: int) -> bool:
-    """Return whether running distinct prefixes costs less than running every token."""
-    longest = int(contexts.lengths.max())
+def _shared_rows(model: Model, contexts: Contexts, layers: tuple[int, ...]) -> int:
+    """Return how many statements are run together by their distinct prefixes.
+
+    It is 0 where that costs more than running every token.
+    """
+    longest, count = int(contexts.lengths.max()), len(contexts)
     if not can_share(model, longest):
-        return False
-    steps = longest * -(-len(contexts) // rows)
-    return len(Prefixes.of(contexts.tokens, contexts.lengths)) + STEP * steps < contexts.n_token
+        return 0
+    prefixes = Prefixes.of(contexts.tokens, contexts.lengths)
+    groups = max(-(-count // MAX_ROWS), math.ceil(_bytes(model, prefixes, layers) / MAX_CACHE_BYTES))
+    return -(-count // groups) if len(prefixes) + STEP * longest * groups < contexts.n_token else 0
 
 
-def _rows_at_once(model: Model, longest: int) -> int:
+def _bytes(model: Model, prefixes: Prefixes, layers: tuple[int, ...]) -> int:
+    """Return the memory of the longest keys and values, and of all residual streams."""
     spec = model.spec
-    each = 2 * spec.n_layer * spec.n_kv_head * spec.d_head * model.dtype.itemsize * longest
-    return max(1, min(MAX_ROWS, int(MAX_CACHE_BYTES / each)))
+    positions = max(n_token * len(ids) for n_token, ids in enumerate(prefixes.ids, 1))
+    cached = 2 * spec.n_layer * spec.n_kv_head * spec.d_head * positions
+    return model.dtype.itemsize * (cached + len(layers) * spec.d_model * len(prefixes))
 
 
 def _shared(

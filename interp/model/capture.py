@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 HALF = (torch.float16, torch.bfloat16)
+LOGITS = 6 * 2**20
+"""Number of logits that stay in the processor's cache while they are used."""
 
 
 class Cache(dict[str, Tensor]):
@@ -84,6 +86,29 @@ def logits_of(
         if bridge_is_hooked(model):
             return model.bridge(tokens)[:, positions]
         return _forward(model, tokens, None, positions=positions.to(tokens.device))
+
+
+@torch.no_grad()
+def unembedded(model: Model, stream: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+    """Return the logits of residual streams that leave the last block.
+
+    The model's own final norm and unembedding run, without blocks and edits. It is
+    fastest for `unembedded_rows` streams at a time, whose logits stay in the processor's cache.
+
+    >>> unembedded(model, torch.randn(5, 24)).shape
+    torch.Size([5, 64])
+    """
+    last, tokens = f"blocks.{model.spec.n_layer - 1}.hook_resid_post", torch.zeros(len(stream), 1, dtype=torch.long)
+    given = (model.places[last], lambda _: stream[:, None])
+    with model.lock, hooked(model, [given], model.spec.n_layer):
+        if model.structure is not None:
+            return observed.logits(model.hf, tokens.to(model.device), None, None)[:, 0]
+        return model.hf(input_ids=tokens.to(model.device), use_cache=False).logits[:, 0]
+
+
+def unembedded_rows(model: Model) -> int:
+    """Return how many streams `unembedded` should be given at a time."""
+    return max(1, LOGITS // model.spec.d_vocab)
 
 
 @torch.no_grad()

@@ -91,27 +91,38 @@ def run_prefixes(
     from transformers import DynamicCache
 
     past = DynamicCache(config=model.hf.config)
+    final = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    asked = tuple(dict.fromkeys((*names, final))) if log_probs else names
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    likelihoods, logits = [], None
+    likelihoods, stream = [], None
     for last, before in zip(prefixes.ids, prefixes.parents, strict=True):
         ids, parents = last.to(model.device), before.to(model.device)
-        if log_probs:
-            likelihoods.append(_log_probs(logits, ids, parents))
         past.batch_select_indices(parents)
-        result, logits = capture.run(model, ids[:, None], names, logits=log_probs, past=past)
+        result, _ = capture.run(model, ids[:, None], asked, logits=False, past=past)
+        if log_probs:
+            likelihoods.append(_log_probs(model, stream, ids, parents))
+            stream = result[final][:, 0]
         for name in names:
             parts[name].append(result[name][:, 0])
     return Cache({name: torch.cat(parts.pop(name)) for name in names}), torch.cat(likelihoods) if log_probs else None
 
 
-def _log_probs(logits: Tensor | None, ids: Tensor, parents: Tensor) -> Float[Tensor, " n_prefix"]:
+def _log_probs(
+    model: Model, stream: Float[Tensor, "n_parent d_model"] | None, ids: Tensor, parents: Int[Tensor, " n_prefix"]
+) -> Float[Tensor, " n_prefix"]:
     """Return log p(id | parent) for every prefix.
 
-    It is computed from the logits (n_parent, 1, d_vocab) of the parent prefixes.
-
-    These are one token shorter.
+    It is computed from the final residual streams of the parent prefixes, which are one token shorter. Those that no
+    prefix extends are not unembedded.
     """
-    if logits is None:
-        return torch.zeros(len(ids), device=ids.device)
-    rows = logits[:, 0].float()
-    return rows[parents, ids] - rows.logsumexp(-1)[parents]
+    result = torch.zeros(len(ids), device=ids.device)
+    if stream is None:
+        return result
+    extended, parents = parents.unique(return_inverse=True)
+    rows = capture.unembedded_rows(model)
+    for first in range(0, len(extended), rows):
+        logits = capture.unembedded(model, stream[extended[first : first + rows]]).float()
+        at = ((parents >= first) & (parents < first + rows)).nonzero()[:, 0]
+        parent = parents[at] - first
+        result[at] = logits[parent, ids[at]] - logits.logsumexp(-1)[parent]
+    return result

@@ -31,8 +31,8 @@ LOSSES = ("loss_original", "loss_reconstruction", "loss_zero", "loss_mean")
 """Keys of the scores of `RUNS`, in that order."""
 KEYS = (*LOSSES, "loss_recovered_zero", "loss_recovered_mean", "kl_divergence")
 """Keys of all scores."""
-LOGITS = 2**25
-"""Number of logits in memory for each run."""
+TOKENS = 512
+"""Number of tokens in a forward pass."""
 
 
 def spliced(model: Model, hook: str, replace: Replace) -> Model:
@@ -116,7 +116,7 @@ def losses(
     """
     tokens, lengths = _tokens(contexts)
     hooks = _hooks(sae)
-    size = max(1, LOGITS // (tokens.shape[1] * model.spec.d_vocab))
+    size = max(1, TOKENS // tokens.shape[1])
     parts = []
     for start in range(0, len(tokens), size):
         ids, length = tokens[start : start + size], lengths[start : start + size]
@@ -141,50 +141,70 @@ def _batch(
         "zero": torch.zeros_like,
         "mean": lambda value: mean.to(value).expand_as(value),
     }
-    judged = (mask & (torch.arange(ids.shape[1]) < length[:, None] - 1))[:, :-1].to(model.device)
-    logits, clean_run = _clean(model, ids, writes)
-    clean = _log_probabilities(logits)
-    loss, divergence = [_cross_entropy(clean, ids, judged)], None
+    clean, resumed = _clean(model, ids, writes)
+    replaced, streams = mask.to(model.device), [clean]
     for name in RUNS[1:]:
-        log_p = _log_probabilities(spliced_logits(clean_run, ids, writes, _where(mask.to(model.device), replace[name])))
-        loss.append(_cross_entropy(log_p, ids, judged))
-        if name == "spliced":
-            divergence = _sum(
-                torch.nn.functional.kl_div(log_p, clean, log_target=True, reduction="none").sum(2), judged
-            )
-    assert divergence is not None
-    return judged.sum(1).cpu().double().numpy(), np.stack(loss, 1), divergence
+        edited = spliced(resumed, writes, _where(replaced, replace[name]))
+        streams.append(_final(edited, ids)[0])
+    judged = (mask & (torch.arange(ids.shape[1]) < length[:, None] - 1))[:, :-1].to(model.device)
+    loss, divergence = _judged(model, [stream[:, :-1][judged] for stream in streams], ids[:, 1:][judged])
+    per_context = [_sum(value, judged) for value in (*loss, divergence)]
+    return judged.sum(1).cpu().double().numpy(), np.stack(per_context[:-1], 1), per_context[-1]
 
 
 def _clean(model: Model, ids: Tensor, hook: str) -> tuple[Tensor, Model]:
-    """Return the logits of the unchanged run, and the model whose runs on these tokens begin at the block of `hook`.
+    """Return the final stream of the unchanged run, and the model whose runs on these tokens begin at `hook`'s block.
 
     Blocks below it compute in every spliced run what they compute in the unchanged one.
     """
     layer = int(hook.split(".")[1]) if hook in model.places and hook.startswith("blocks.") else 0
-    if layer == 0 or model.level != "exact" or capture.bridge_is_hooked(model):
-        return model(ids), model
-    stream = f"blocks.{layer}.hook_resid_pre"
-    cache, logits = capture.run(model, ids, (stream,), logits=True)
-    assert logits is not None
-    return logits, model.resumed(layer, cache[stream])
+    if layer == 0 or model.level != "exact":
+        return _final(model, ids)[0], model
+    final, stream = _final(model, ids, f"blocks.{layer}.hook_resid_pre")
+    return final, model.resumed(layer, stream)
+
+
+def _final(model: Model, ids: Tensor, *names: str) -> list[Tensor]:
+    """Return the stream that leaves the last block, and further activations of the same run."""
+    last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    cache, _ = capture.run(model, ids, tuple(dict.fromkeys((last, *names))), logits=False)
+    return [cache[name] for name in (last, *names)]
 
 
 def _where(mask: Bool[Tensor, "batch n_token"], replace: Replace) -> Replace:
     return lambda value: torch.where(mask[..., None], replace(value).to(value), value)
 
 
-def _log_probabilities(logits: Tensor) -> Float[Tensor, "batch predicted d_vocab"]:
-    logits = logits[:, :-1]
+def _judged(
+    model: Model, streams: list[Float[Tensor, "n d_model"]], targets: Int[Tensor, " n"]
+) -> tuple[list[Float[Tensor, " n"]], Float[Tensor, " n"]]:
+    """Return the cross-entropy of each run at every prediction, and KL(first ‖ second).
+
+    Only as many logits are computed at a time as stay in the processor's cache.
+    """
+    losses, divergences = [[] for _ in streams], []
+    for rows in torch.arange(len(targets), device=targets.device).split(capture.unembedded_rows(model)):
+        clean = None
+        for run, stream in enumerate(streams):
+            log_p = _log_probabilities(capture.unembedded(model, stream[rows]))
+            losses[run].append(-log_p.gather(1, targets[rows, None])[:, 0])
+            if clean is None:
+                clean = log_p
+            elif run == 1:
+                each = torch.nn.functional.kl_div(log_p, clean, log_target=True, reduction="none")
+                divergences.append(each.sum(1))
+    return [torch.cat(one) for one in losses], torch.cat(divergences)
+
+
+def _log_probabilities(logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n d_vocab"]:
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
-def _cross_entropy(log_p: Tensor, ids: Int[Tensor, "batch n_token"], judged: Tensor) -> Float[np.ndarray, " batch"]:
-    return _sum(-log_p.gather(2, ids[:, 1:, None])[..., 0], judged)
-
-
-def _sum(value: Tensor, judged: Tensor) -> Float[np.ndarray, " batch"]:
-    return (value * judged).sum(1, dtype=torch.float64).cpu().numpy()
+def _sum(value: Float[Tensor, " n"], judged: Bool[Tensor, "batch n_token"]) -> Float[np.ndarray, " batch"]:
+    """Return the sums of the values, one for each true entry of `judged`, by row."""
+    grid = torch.zeros(judged.shape, dtype=value.dtype, device=value.device)
+    grid[judged] = value
+    return grid.sum(1, dtype=torch.float64).cpu().numpy()
 
 
 def scores(losses: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tuple[Score, ...]:
