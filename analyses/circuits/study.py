@@ -6,7 +6,6 @@ It checks the factors, scores every head, ablates the best and looks closely at 
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -84,7 +83,6 @@ def run(
     config = Config() if config is None else config
     watch, step = Stopwatch(), stages(progress, STEPS)
     model = model.with_cached_weights()
-    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
     wanted = [_head(model, name) for name in config.heads]
     step(0)
     check = circuits.check(model)
@@ -110,7 +108,7 @@ def run(
     step(7)
     return Circuits(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
         check=check,
         scores=scores,
         ablation=ablation,

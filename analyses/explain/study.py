@@ -5,7 +5,6 @@ It freezes the prompt, decomposes the target and looks at the strongest heads.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +82,6 @@ def run(
         raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')
     watch, step = Stopwatch(), stages(progress, STEPS)
     model = model.with_cached_weights()
-    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
     tokens = _tokens(model, config)
     given = None if config.target is None else _target(model, config, config.target)
     step(0)
@@ -113,7 +111,7 @@ def run(
     step(8)
     return Explanation(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
         tokens=frozen.labels,
         position=position,
         next_tokens=next_tokens,

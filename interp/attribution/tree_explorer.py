@@ -36,7 +36,8 @@ def tree_explorer(tree: PathTree, max_nodes: int = 3000, name: str = "path-explo
     split = {int(tree.parent[row]) for row in rows if tree.is_branch(row)}
     shown = [row for row in rows if row not in split]
     unresolved = ~tree.complete & ~tree.expanded
-    nodes = tuple(_node(tree, row, bool(unresolved[row])) for row in shown)
+    value = tree.total
+    nodes = tuple(_node(tree, row, bool(unresolved[row]), value) for row in shown)
     edges = tuple(Edge(str(row), str(_feeds(tree, row, split)), float(tree.value[row])) for row in shown if row)
     total = len(tree.value)
     left = f"; the {len(rows):,} largest of its {total:,} nodes are here" if len(rows) < total else ""
@@ -61,12 +62,13 @@ def _feeds(tree: PathTree, row: int, split: set[int]) -> int:
     return int(tree.parent[above]) if above in split else above
 
 
-def _node(tree: PathTree, row: int, unresolved: bool) -> Node:
+def _node(tree: PathTree, row: int, unresolved: bool, total: float) -> Node:
+    """Return a node of the explorer; `total` is the tree's."""
     component, position = int(tree.component[row]), int(tree.position[row])
     label = tree.target if component == TARGET else tree.name(row).partition("@")[0]
     if component == OWN_BIAS:
         label = f"{tree.name(int(tree.parent[row])).partition('@')[0]}.bias" if tree.parent[row] else "b_U"
-    share = float(tree.value[row]) / tree.total if tree.total else float("nan")
+    share = float(tree.value[row]) / total if total else float("nan")
     return Node(
         str(row),
         label,
