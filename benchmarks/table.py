@@ -51,6 +51,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="a file that receives the table too")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's threads too, which scikit-learn uses: processor time counts all of them
     sizes = Sizes.of(options.quick)
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores, one thread, Python {platform.python_version()}, torch "

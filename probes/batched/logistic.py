@@ -18,7 +18,7 @@ alone, on its own rows and scale; and where that stalls too, by a dense Hessian 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +28,8 @@ from torch.nn.functional import softplus
 
 from interp.errors import CheckFailedError, UsageError
 from interp.threads import on_a_thread_each
+from probes.batched import conjugate_gradients
+from probes.batched.conjugate_gradients import Spectrum
 from probes.batched.covariance import solve_symmetric
 from probes.batched.scaling import standardisation
 
@@ -38,8 +40,7 @@ ROUNDING = 1e-4
 NEWTON_STEPS = 100
 PATIENCE = 15
 """Newton steps without the gradient halved, after which a fit has stalled."""
-CG_STEPS = 60
-STALE = 40
+STALE = 50
 """The preconditioner is built again, from the curvature where it is used, after more conjugate-gradient steps."""
 TOGETHER = 2**22
 """Most logits of fits that run together: 32 MB."""
@@ -172,7 +173,7 @@ def _fit_folds(
     solutions, gradients = {}, []
     start = torch.zeros(len(weights), X.shape[1] + 1, dtype=X.dtype, device=X.device)
     largest_first = sorted(set(penalties), reverse=True)
-    spectrum = None if dense else _Spectrum.build(rows.float(), weights.mean(0).float())
+    spectrum = None if dense else Spectrum.build(rows.float(), weights.mean(0).float())
     for first in range(0, len(largest_first), size):
         group = largest_first[first : first + size]
         problem = _Problem.build(rows, y, weights, group)
@@ -238,7 +239,7 @@ class _Problem:
 
 
 def _newton(
-    problem: _Problem, solution: Float[Tensor, "fit d_and_one"], spectrum: _Spectrum | None
+    problem: _Problem, solution: Float[Tensor, "fit d_and_one"], spectrum: Spectrum | None
 ) -> tuple[Float[Tensor, "fit d_and_one"], float]:
     """Run Newton's method for every fit, from `solution`; without `spectrum` with dense Hessians.
 
@@ -262,7 +263,7 @@ def _newton(
         else:
             curvature = part.curvature(at).float()
             if steps > STALE:
-                spectrum = _Spectrum.build(part.single[:, :-1], curvature.mean(0))
+                spectrum = Spectrum.build(part.single[:, :-1], curvature.mean(0))
             step, steps = _conjugate_step(part, curvature, gradient[going], spectrum, left[going])
         change = step @ problem.rows.T
         slope = (gradient[going] * step).sum(1)
@@ -288,7 +289,7 @@ def _conjugate_step(
     problem: _Problem,
     curvature: Float[Tensor, "fit n"],
     gradient: Float[Tensor, "fit d_and_one"],
-    spectrum: _Spectrum,
+    spectrum: Spectrum,
     left: Float[Tensor, " fit"],
 ) -> tuple[Float[Tensor, "fit d_and_one"], int]:
     """Return -Hessian^-1 gradient of each fit by conjugate gradients.
@@ -300,81 +301,10 @@ def _conjugate_step(
     """
     size = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
     accuracy = left.sqrt().clamp(1e-3, 0.1).maximum((0.3 * TOLERANCE / left).clamp_max(0.1)).float()
+    target, penalty = (-gradient / size).float(), problem.penalty.float()
     precondition = spectrum.preconditioner(curvature, problem.ridge.float())
-    step, steps = _conjugate_gradients(problem, curvature, (-gradient / size).float(), precondition, accuracy)
+    step, steps = conjugate_gradients.solve(problem.single, curvature, penalty, target, precondition, accuracy)
     return step.double() * size, steps
-
-
-def _conjugate_gradients(
-    problem: _Problem,
-    curvature: Float[Tensor, "fit n"],
-    target: Float[Tensor, "fit d_and_one"],
-    precondition: Callable[[Tensor], Tensor],
-    accuracy: Float[Tensor, " fit"],
-) -> tuple[Float[Tensor, "fit d_and_one"], int]:
-    """Solve (rowsᵀ curvature rows + penalty) step = target to `accuracy`.
-
-    |target| = 1. Also returns the number of steps taken.
-    """
-    penalty = problem.penalty.float()
-    step, residual = torch.zeros_like(target), target
-    direction = preconditioned = precondition(residual)
-    product = (residual * preconditioned).sum(1, keepdim=True)
-    for taken in range(1, CG_STEPS + 1):
-        image = (curvature * (direction @ problem.single.T)) @ problem.single + penalty * direction
-        length = product / (direction * image).sum(1, keepdim=True).clamp_min(1e-37)
-        step, residual = step + length * direction, residual - length * image
-        if bool((residual.norm(dim=1) < accuracy).all()):
-            return step, taken
-        preconditioned = precondition(residual)
-        product, before = (residual * preconditioned).sum(1, keepdim=True), product
-        direction = preconditioned + product / before.clamp_min(1e-37) * direction
-    return step, CG_STEPS
-
-
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """Eigenvalues and eigenvectors of XᵀDX, D weights of the rows, without the bias.
-
-    With fewer rows than dimensions only those of the n × n kernel, whose complement has eigenvalue 0.
-    """
-
-    values: Float[Tensor, " k"]
-    vectors: Float[Tensor, "d k"]
-    energy: Float[Tensor, " n"]  # |x|^2 of each row
-    total: Float[Tensor, ""]  # tr XᵀDX
-
-    @classmethod
-    def build(cls, rows: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> _Spectrum:
-        weighted, energy = rows * weights[:, None].sqrt(), rows.square().sum(1)
-        if len(rows) >= rows.shape[1]:
-            values, vectors = torch.linalg.eigh(weighted.T @ weighted)
-        else:
-            values, left = torch.linalg.eigh(weighted @ weighted.T)
-            known = values > 1e-6 * values[-1].clamp_min(1e-30)  # below that a direction is rounding
-            values, vectors = values[known], weighted.T @ (left[:, known] / values[known].sqrt())
-        return cls(values.clamp_min(0), vectors, energy, (weights @ energy).clamp_min(1e-30))
-
-    def preconditioner(
-        self, curvature: Float[Tensor, "fit n"], ridge: Float[Tensor, " fit"]
-    ) -> Callable[[Tensor], Tensor]:
-        """Return the inverse of c XᵀDX + ridge of each fit, as a function.
-
-        c makes its trace that of the fit's Hessian. The bias is divided by its own second derivative.
-        """
-        trace = (curvature @ self.energy)[:, None]
-        # In float32 a smaller λ cannot be distinguished from rounding; a preconditioner does not need it.
-        ridge = ridge[:, None].maximum(1e-6 * trace)
-        base = 0.0 if len(self.vectors) == self.vectors.shape[1] else 1 / ridge
-        inverse = 1 / (trace / self.total * self.values + ridge) - base
-        bias = curvature.sum(1, keepdim=True).clamp_min(1e-30)
-
-        def precondition(vector: Float[Tensor, "fit d_and_one"]) -> Float[Tensor, "fit d_and_one"]:
-            body = vector[:, :-1]
-            body = ((body @ self.vectors) * inverse) @ self.vectors.T + base * body
-            return torch.cat([body, vector[:, -1:] / bias], dim=1)
-
-        return precondition
 
 
 def _step_length(
