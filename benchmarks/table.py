@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks import _attribution_works, _model_works, _sae_works
 from benchmarks._work import Sizes, Work, compared
