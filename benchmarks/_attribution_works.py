@@ -17,14 +17,14 @@ from interp import attribution, circuits, discovery, patching, tasks
 
 
 def path_tree(sizes: Sizes) -> list[Work]:
-    """Compare the largest paths, in rounds and one node at a time."""
+    """Compare the largest paths, in sweeps and one node at a time."""
     model = sizes.model
     tokens = paths.prompt(model, sizes.n_token)
     frozen, target = attribution.freeze(model, tokens), attribution.logit_difference(model, " Paris", " London")
     folded, n = paths.Folded(model), sizes.expansions
 
     def values(tree: Any, plain: Any) -> float:
-        return relative([tree.value[row] for row in tree.largest(10)], [value for value, _ in plain[:10]])
+        return relative([tree.value[row] for row in tree.largest(10)], [value for value, _ in plain.paths[:10]])
 
     floor = paths.flops(frozen, attribution.path_tree(frozen, target, n)) / rate()
     ours, plain = lambda: attribution.path_tree(frozen, target, n), lambda: paths.plain_loop(frozen, folded, target, n)

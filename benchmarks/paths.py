@@ -3,10 +3,12 @@
     python -m benchmarks.paths [--tokens 10 64 256] [--expansions 2000] [--threads 2]
 
 The plain loop expands one node at a time: the folded weights (made beforehand, outside the clock) take its covector
-back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. It is
-strictly best-first; `path_tree` expands in rounds, so the two trees differ at their edges, not in their largest paths.
-Wall clock and processor time are both given: on a loaded machine only the second is meaningful, and ratios to the
-floor, which is what the multiplications take at the rate of a large product, are of processor time.
+back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. Both are
+strictly best-first: they expand the same nodes, but for those whose values differ by a rounding, and list the same
+largest paths. Wall clock and processor time are both given: on a loaded machine only the second is meaningful, and
+ratios to the floor are of processor time. The floor is what the multiplications take at the rate of a large product;
+beside it stand the time to read all weights and writes once, and that of the MLPs' products alone when every layer
+takes all of its nodes back at once, which for few nodes a layer run below the rate of a large product.
 """
 
 from __future__ import annotations
@@ -73,16 +75,25 @@ class Folded:
         self.mlps = [model.weights.mlp(layer) for layer in layers]
 
 
-@torch.no_grad()
-def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> list[tuple[float, tuple[int, ...]]]:
-    """Return complete paths, largest first, after a number of expansions.
+@dataclass(frozen=True)
+class Plain:
+    """What the plain loop finds: complete paths, largest first, and the nodes that it expands.
 
-    A path is (value, components + n · positions).
+    A path is (value, chain), a node its chain, from the target: component + n_component · position of each.
     """
+
+    paths: list[tuple[float, tuple[int, ...]]]
+    expanded: set[tuple[int, ...]]
+
+
+@torch.no_grad()
+def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> Plain:
+    """Expand nodes one at a time."""
     linear, layout, n_component = resolve(frozen, target), frozen.layout, len(frozen.layout.components)
     writes = frozen.writes.transpose(0, 1).contiguous()
     heap: list[tuple[float, int, int, tuple[int, ...], Tensor]] = []
     complete: list[tuple[float, tuple[int, ...]]] = []
+    expanded: set[tuple[int, ...]] = set()
     serial = 0
 
     def keep(values: Tensor, first: int, seen: int, chain: tuple[int, ...], covectors: Tensor, factors: Tensor) -> None:
@@ -106,6 +117,7 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
     keep((writes[at] @ linear.covector)[None], at, n_component, (), linear.covector, torch.ones(1))
     for _ in range(expansions):
         _, _, place, chain, (covectors, factors) = heapq.heappop(heap)
+        expanded.add(chain)
         position, index = divmod(chain[-1], n_component)
         component, covector = layout.components[index], covectors * factors[place]
         block, seen = frozen.blocks[component.layer], layout.visible(component)
@@ -118,7 +130,7 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
             mlp = folded.mlps[component.layer]
             back = mlp.W_in @ (block.multiplier[position] * (mlp.W_out @ covector)) / block.mlp_scale[position]
             keep((writes[position, :seen] @ back)[None], position, seen, chain, back, torch.ones(1))
-    return sorted(complete, key=lambda item: -abs(item[0]))
+    return Plain(sorted(complete, key=lambda item: -abs(item[0])), expanded)
 
 
 def prompt(model: interp.Model, n_token: int) -> Tensor:
@@ -170,18 +182,35 @@ def shares(call: Callable[[], Any]) -> str:
 PARTS = {
     "mlp_at": "MLP weights",
     "heads_at": "head weights",
-    "<built-in method torch.bmm>": "products with writes",
+    "_products": "products with writes",
     "add": "keeping children",
-    "next_round": "choosing",
+    "_due": "choosing",
 }
 
 
-def agreement(tree: attribution.PathTree, plain: list[tuple[float, tuple[int, ...]]], k: int = 20) -> int:
-    """Return how many of the k largest complete paths agree, position by position."""
+def chain(tree: attribution.PathTree, row: int) -> tuple[int, ...]:
+    """Return a node as the plain loop writes it."""
     n = len(tree.components)
-    mine = [[n * int(tree.position[r]) + int(tree.component[r]) for r in tree.rows_above(row)][::-1]
-            for row in tree.largest(k)]  # fmt: skip
-    return sum(list(chain) in mine for _, chain in plain[:k])
+    return tuple(n * int(tree.position[r]) + int(tree.component[r]) for r in tree.rows_above(row)[::-1])
+
+
+def agreement(tree: attribution.PathTree, plain: Plain, k: int = 20) -> int:
+    """Return how many of the k largest complete paths agree, position by position."""
+    mine = {chain(tree, row) for row in tree.largest(k).tolist()}
+    return len(mine & {path for _, path in plain.paths[:k]})
+
+
+def common(tree: attribution.PathTree, plain: Plain) -> int:
+    """Return how many expanded nodes agree."""
+    return len(plain.expanded & {chain(tree, row) for row in np.flatnonzero(tree.expanded)[1:].tolist()})
+
+
+def mlp_products(frozen: Frozen, folded: Folded, tree: attribution.PathTree) -> float:
+    """Return the seconds of all MLPs' products, each layer's nodes taken back at once."""
+    layers = np.array([part.layer if part.kind == "mlp" else -1 for part in frozen.layout.components])
+    counts = [int((layers[tree.component[tree.expanded][1:]] == layer).sum()) for layer in range(len(folded.mlps))]
+    rows = [torch.randn(n, frozen.model.spec.d_model) for n in counts]
+    return timed(lambda: [x @ mlp.W_out.T @ mlp.W_in.T for x, mlp in zip(rows, folded.mlps, strict=True)], 3).cpu
 
 
 def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) -> None:
@@ -201,11 +230,15 @@ def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) 
     for name, result in (("path_tree", tree), ("plain loop", plain)):
         print(f"  {name:10}  {expansions / result.wall:7.0f} /s wall  {expansions / result.cpu:7.0f} /s processor")
     print(f"  ratio       {plain.wall / tree.wall:7.1f} wall     {plain.cpu / tree.cpu:7.1f} processor")
-    print(f"  top 20 paths in common: {agreement(tree.result, plain.result)}; error {tree.result.error:.1e}")
+    print(
+        f"  in common: {agreement(tree.result, plain.result)} of the 20 largest paths, "
+        f"{common(tree.result, plain.result)} of {expansions} expanded nodes; error {tree.result.error:.1e}"
+    )
     print(
         f"  floor: {arithmetic:.2f} s of arithmetic at {rate / 1e9:.0f} GFLOP/s and {reading:.2f} s to read everything"
     )
     print(f"    once at {bandwidth / 1e9:.0f} GB/s; path_tree: {tree.cpu / max(arithmetic, reading):.1f} × the larger")
+    print(f"    MLPs' products, a layer's nodes at once: {mlp_products(frozen.result, folded, tree.result):.2f} s")
     print(f"  time: {shares(lambda: attribution.path_tree(frozen.result, target, expansions))}")
     print(f"  peak memory {peak:.0f} MB, {peak - before:.0f} MB of it new to path_tree")
     print(f"  freeze {frozen.cpu:.2f} s = {frozen.cpu / forward.cpu:.1f} forward passes ({forward.cpu:.2f} s)", end="")

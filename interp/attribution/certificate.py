@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp.attribution.bounds import PathBounds
-from interp.attribution.expand import Children, Expander
+from interp.attribution.expand import Children
 
 if TYPE_CHECKING:
-    from interp.attribution.tree import Growing
+    from interp.attribution.growth import Growing
 
 
 class Certificate:
@@ -23,20 +23,20 @@ class Certificate:
     def __init__(self, growing: Growing, bounds: PathBounds, top: int, max_expansions: int):
         self.growing, self.bounds, self.top, self.max_expansions = growing, bounds, top, max_expansions
         self.bound = np.zeros(0)
-        known = self._codes(growing.parent.all(), growing.component.all(), growing.position.all())
+        known = self._codes(growing.parent.all, growing.component.all, growing.position.all)
         rows = dict(zip(known.tolist(), range(len(known)), strict=True))
         for children in growing.lots:
             self._admit(children, rows)
         growing.lots.clear()
 
-    def grow(self, expander: Expander, batch_size: int, report: Callable[[], None]) -> None:
+    def grow(self, batch_size: int, report: Callable[[], None]) -> None:
         """Expand nodes, largest bound first, until the list is certain.
 
         Or the expansions are used up.
         """
         while len(chosen := self._next(batch_size)):
-            for children in expander.round(self.growing.nodes(chosen)):
-                self.growing.add(children)
+            self.growing.expand(self.growing.nodes(chosen))
+            for children in self.growing.lots:
                 self._admit(children, {})
             self.growing.lots.clear()
             self.growing.done += len(chosen)
@@ -76,7 +76,7 @@ class Certificate:
         return rows[np.argsort(-self.bound[rows], kind="stable")[:size]]
 
     def _open(self) -> np.ndarray:
-        return np.flatnonzero((self.bound > 0) & ~np.isfinite(self.growing.remainder.all()))
+        return np.flatnonzero((self.bound > 0) & ~self.growing.expanded.all)
 
     def _least(self) -> float:
         """Return the k-th largest absolute value of a complete path.

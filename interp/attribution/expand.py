@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,7 +24,9 @@ from torch import Tensor
 from interp.attribution.linearised import Linear, start_of
 
 if TYPE_CHECKING:
+    from interp.attribution.components import Layout
     from interp.attribution.frozen import Frozen
+    from interp.attribution.head_batch import HeadBatch
 
 WHOLE = -1
 """The position of a node that is a component at all positions."""
@@ -74,11 +77,13 @@ class Children:
 class Expander(Protocol):
     """Protocol of what expands nodes.
 
-    `names` are those of the tree's components, `reads` whether each can be expanded.
+    `names` are those of the tree's components, `reads` whether each can be expanded, and `turns` when a sweep from the
+    last layer to the first comes to it: a node's children have lower turns than the node.
     """
 
     names: tuple[str, ...]
     reads: Bool[np.ndarray, " n_component"]
+    turns: Int[np.ndarray, " n_component"]
 
     def target(self) -> Children:
         """Return the children of the target, whose row is 0."""
@@ -86,6 +91,10 @@ class Expander(Protocol):
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """Yield the children of some nodes, in lots that fit in memory."""
+        ...
+
+    def batch(self) -> HeadBatch | None:
+        """Return what collects the heads of a sweep; None if `round` is to expand them."""
         ...
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
@@ -127,6 +136,7 @@ class ByPosition:
         self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
         self.names, self.reads = frozen.layout.names, frozen.layout.reads
         self.writes = frozen.writes.transpose(0, 1)
+        self.layers, self.seen, self.turns = reading_order(frozen.layout)
         self.heads = np.array([component.head for component in frozen.layout.components])
         self.experts = np.array([component.expert for component in frozen.layout.components])
 
@@ -147,6 +157,12 @@ class ByPosition:
     identify = staticmethod(unchanged)
     hidden = staticmethod(hide)
 
+    def batch(self) -> HeadBatch | None:
+        """Return an empty batch."""
+        from interp.attribution.head_batch import HeadBatch
+
+        return HeadBatch(self)
+
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
         """Take nodes back that read their own position alone: (covectors, constants).
 
@@ -164,25 +180,29 @@ class ByPosition:
         for lot in lots(nodes, ~is_head, len(is_head)):
             yield self._mlps(lot)
 
-    def _heads(self, nodes: Nodes) -> Children:
-        frozen, last = self.frozen, int(nodes.positions.max()) + 1
+    def heads_back(self, nodes: Nodes) -> tuple[Tensor, Tensor, Tensor]:
+        """Take heads back: (vectors, constants, factors of their children at every position)."""
+        frozen = self.frozen
         vectors = torch.empty_like(nodes.covectors)
-        factors = vectors.new_empty(len(vectors), last)
-        constants = vectors.new_empty(len(vectors))
+        constants, factors = vectors.new_empty(len(vectors)), vectors.new_empty(len(vectors), frozen.n_token)
         heads, positions = torch.from_numpy(self.heads[nodes.components]), torch.from_numpy(nodes.positions)
-        runs = list(_runs(frozen, nodes))
-        for layer, rows, _ in runs:
+        for layer, rows, _ in runs(self.layers, self.seen, nodes.components):
             here, at, block = heads[rows], positions[rows], frozen.blocks[layer]
             vectors[rows], constants[rows] = self.pull.heads_at(layer, here, at, nodes.covectors[rows])
-            factors[rows] = block.pattern[here, at, :last] / block.attn_scale[:last]
-        writes = self.writes[:last, : runs[0][2]].transpose(1, 2)
-        values = torch.bmm(vectors.expand(last, *vectors.shape), writes)
-        values *= factors.T[:, :, None]
+            factors[rows] = block.pattern[here, at] / block.attn_scale
+        return vectors, constants, factors
+
+    def _heads(self, nodes: Nodes) -> Children:
+        last, spans = int(nodes.positions.max()) + 1, runs(self.layers, self.seen, nodes.components)
+        vectors, constants, factors = self.heads_back(nodes)
+        factors = factors[:, :last].T
+        values = torch.bmm(vectors.expand(last, *vectors.shape), self.writes[:last, : spans[0][2]].transpose(1, 2))
+        values *= factors[:, :, None]
         return Children(
             parents=nodes.rows,
-            values=self.hidden(values, runs),
-            factors=factors.T,
-            positions=np.broadcast_to(np.arange(last)[:, None], factors.T.shape),
+            values=self.hidden(values, spans),
+            factors=factors,
+            positions=np.broadcast_to(np.arange(last)[:, None], factors.shape),
             vectors=vectors,
             constants=constants,
         )
@@ -190,15 +210,25 @@ class ByPosition:
     def _mlps(self, nodes: Nodes) -> Children:
         vectors = torch.empty_like(nodes.covectors)
         constants = vectors.new_empty(len(vectors))
-        runs = list(_runs(self.frozen, nodes))
-        for layer, rows, _ in runs:
+        spans = runs(self.layers, self.seen, nodes.components)
+        for layer, rows, _ in spans:
             vectors[rows], constants[rows] = self.here(layer, nodes.run(rows))
-        seen = max(seen for _, _, seen in runs)
-        values = vectors.new_empty(1, len(vectors), seen)
-        for position in np.unique(nodes.positions):
-            rows = torch.from_numpy(np.flatnonzero(nodes.positions == position))
-            values[0, rows] = vectors[rows] @ self.writes[position, :seen].T
-        return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors, constants)
+        values = self.hidden(self._products(nodes.positions, vectors, max(seen for _, _, seen in spans)), spans)
+        return on_the_spot(nodes.rows, values, nodes.positions, vectors, constants)
+
+    def _products(
+        self, positions: Int[np.ndarray, " n"], vectors: Float[Tensor, "n d_model"], seen: int
+    ) -> Float[Tensor, "1 n n_seen"]:
+        """Return the products of each vector with the writes at its position."""
+        order = np.argsort(positions, kind="stable")
+        at = torch.from_numpy(order).to(vectors.device)
+        by_position, products = vectors[at], vectors.new_empty(len(vectors), seen)
+        places, first = np.unique(positions[order], return_index=True)
+        for place, a, b in zip(places.tolist(), first, [*first[1:], len(order)], strict=True):
+            torch.mm(by_position[a:b], self.writes[place, :seen].T, out=products[a:b])
+        values = torch.empty_like(products)
+        values[at] = products
+        return values[None]
 
 
 class ByComponent:
@@ -210,6 +240,10 @@ class ByComponent:
     def __init__(self, frozen: Frozen, linear: Linear):
         self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
         self.names, self.reads = frozen.layout.names, frozen.layout.reads
+        self.layers, self.seen, self.turns = reading_order(frozen.layout)
+
+    def batch(self) -> None:
+        """Return None: `round` takes all heads back, at all positions."""
 
     def target(self) -> Children:
         """Return everything that writes before the target reads, at any position."""
@@ -229,13 +263,23 @@ class ByComponent:
             for i, index in enumerate(lot.components):
                 component = self.frozen.layout.components[index]
                 vectors[i], constants[i] = self.pull.component(component, lot.covectors[i])
-            runs = list(_runs(self.frozen, lot))
-            values = hide(self._values(vectors, runs[0][2]), runs)
+            spans = runs(self.layers, self.seen, lot.components)
+            values = hide(self._values(vectors, spans[0][2]), spans)
             yield on_the_spot(lot.rows, values, lot.positions, vectors, constants)
 
     def _values(self, vectors: Tensor, seen: int) -> Float[Tensor, "1 n n_seen"]:
         writes = self.frozen.writes[:seen].permute(1, 2, 0)
         return torch.bmm(vectors.transpose(0, 1), writes).sum(0, keepdim=True)
+
+
+def reading_order(layout: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each component's layer, how many others it sees, and its turn: what sees more has a later one.
+
+    All are -1 for those that do not read.
+    """
+    parts = [(part.layer, layout.visible(part)) if part.reads else (-1, -1) for part in layout.components]
+    layers, seen = np.array(parts).T
+    return layers, seen, np.unique(seen, return_inverse=True)[1].reshape(-1) - 1
 
 
 def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
@@ -249,16 +293,14 @@ def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
         yield nodes.take(rows[first : first + size])
 
 
-def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
-    """Yield runs of nodes that see the same components.
+def runs(layers: np.ndarray, seen: np.ndarray, components: np.ndarray) -> list[tuple[int, slice, int]]:
+    """Return (layer, rows, number seen) for each run of components that see the same.
 
-    As (layer, rows, number seen).
+    `layers` and `seen` are those of all components of a tree.
     """
-    components = [frozen.layout.components[index] for index in nodes.components]
-    seen = np.array([frozen.layout.visible(component) for component in components])
-    first = np.flatnonzero(np.diff(seen, prepend=-1))
-    for start, end in zip(first, [*first[1:], len(seen)], strict=True):
-        yield components[start].layer, slice(int(start), int(end)), int(seen[start])
+    sees = seen[components]
+    starts = [0, *(np.flatnonzero(sees[1:] != sees[:-1]) + 1).tolist(), len(sees)]
+    return [(int(layers[components[a]]), slice(a, b), int(sees[a])) for a, b in pairwise(starts) if a < b]
 
 
 def on_the_spot(

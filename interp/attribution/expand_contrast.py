@@ -30,6 +30,7 @@ from interp.attribution.expand import (
     hide,
     lots,
     on_the_spot,
+    runs,
     scaled,
     unchanged,
 )
@@ -47,8 +48,8 @@ QUERY, KEY, VALUE = range(len(BRANCHES))
 class BranchTable:
     """Components of a contrast's tree, and each head's query, key and value.
 
-    `names`, `layers`, `heads`, `experts` and `branches` (−1 for what is none), `reads` and `seen`, how many components
-    write before each, are columns over all of them.
+    `names`, `layers`, `heads`, `experts` and `branches` (−1 for what is none), `reads`, `seen`, how many components
+    write before each, and `turns`, in which heads come after their branches, are columns over all of them.
     """
 
     def __init__(self, contrast: Contrast):
@@ -64,6 +65,8 @@ class BranchTable:
         self.branches = np.array([-1] * self.n_layout + [*range(len(BRANCHES))] * len(heads))
         self.reads = np.array([part.reads for part in parts])
         self.seen = np.array([layout.visible(part) for part in parts])
+        whole_head = (self.heads >= 0) & (self.branches < 0)
+        self.turns = np.unique(2 * self.seen + whole_head, return_inverse=True)[1].reshape(-1)
         self.n_head = contrast.model.spec.n_head
 
     def first_branch(self, components: np.ndarray) -> np.ndarray:
@@ -72,10 +75,7 @@ class BranchTable:
 
     def runs(self, components: np.ndarray) -> list[tuple[int, slice, int]]:
         """Return (layer, rows, number seen) for runs that see the same."""
-        seen = self.seen[components]
-        first = np.flatnonzero(np.diff(seen, prepend=-1))
-        spans = zip(first.tolist(), [*first[1:], len(seen)][: len(first)], strict=True)
-        return [(int(self.layers[components[a]]), slice(a, int(b)), int(seen[a])) for a, b in spans]
+        return runs(self.layers, self.seen, components)
 
 
 class SecantsByPosition:
@@ -84,12 +84,15 @@ class SecantsByPosition:
     def __init__(self, contrast: Contrast, linear: Linear):
         self.contrast, self.linear, self.pull = contrast, linear, contrast.pull
         self.table = BranchTable(contrast)
-        self.names, self.reads = self.table.names, self.table.reads
+        self.names, self.reads, self.turns = self.table.names, self.table.reads, self.table.turns
         self.writes = contrast.writes.transpose(0, 1)
         self.places = HeadPlaces(contrast)
 
     identify = staticmethod(unchanged)
     hidden = staticmethod(hide)
+
+    def batch(self) -> None:
+        """Return None: `round` expands all nodes."""
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
         """Take nodes of one layer back that read their own position alone.
@@ -209,10 +212,13 @@ class SecantsByComponent:
     def __init__(self, contrast: Contrast, linear: Linear):
         self.contrast, self.linear, self.pull = contrast, linear, contrast.pull
         self.table = BranchTable(contrast)
-        self.names, self.reads = self.table.names, self.table.reads
+        self.names, self.reads, self.turns = self.table.names, self.table.reads, self.table.turns
 
     carry = staticmethod(scaled)
     identify = staticmethod(unchanged)
+
+    def batch(self) -> None:
+        """Return None: `round` expands all nodes."""
 
     def target(self) -> Children:
         """Return everything that writes before the target reads, at any position."""

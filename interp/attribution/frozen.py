@@ -67,11 +67,10 @@ class FrozenBlock:
 class Frozen:
     """A model at one input, frozen. Made by `freeze`.
 
-    `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; in memory a
-    position's writes lie together. They sum to `residual`, the stream that leaves the last block. `error` is the larger
-    of two relative differences between the frozen map and the model: of the logits of the last position, and of the
-    stream that leaves the last block at any position. `edits` are those of an edited model (see
-    `interp.attribution.edited_run`).
+    `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t. They sum
+    to `residual`, the stream that leaves the last block. `error` is the larger of two relative differences between the
+    frozen map and the model: of the logits of the last position, and of the stream that leaves the last block at any
+    position. `edits` are those of an edited model (see `interp.attribution.edited_run`).
 
     >>> frozen = attribution.freeze(model, model.to_tokens("the tower is in"))
     >>> frozen.labels
@@ -247,8 +246,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
         refuse_edits(model, "Freezing a mixture of experts")
     edits, weights = affine_edits(model, tokens.shape[1]), model.weights.cached()
     layout = edited_layout(model, edits)
-    by_position = theirs.new_empty(tokens.shape[1], len(layout.components), model.spec.d_model)
-    writes = by_position.transpose(0, 1)
+    writes = theirs.new_empty(len(layout.components), tokens.shape[1], model.spec.d_model)
     _write_embeddings(weights, tokens, writes, edits)
     blocks, residual = [], embedded(weights, tokens, edits)
     for block in edited_blocks(weights, tokens, edits):

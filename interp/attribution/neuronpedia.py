@@ -46,7 +46,7 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 20)
     >>> document = neuronpedia_graph(tree, slug="towers", scan="llama", max_nodes=10)
     >>> len(document["nodes"]), len(document["links"])
-    (10, 20)
+    (10, 11)
     """
     require(tree, PathTree, "tree")
     require(slug, str, "slug")

@@ -160,7 +160,7 @@ class PathTree(Shown, Result):
         """Return the share of absolute mass that the k largest paths carry.
 
         >>> tree.coverage(3)
-        0.108
+        0.125
         """
         return float(np.abs(self.value[self.largest(k)]).sum()) / self.mass if self.mass else 0.0
 
@@ -201,7 +201,7 @@ class PathTree(Shown, Result):
         """Return what a node is: "target", "head", "mlp", "embed" or "bias".
 
         >>> tree.kind(0), tree.kind(1)
-        ('target', 'embed')
+        ('target', 'head')
         """
         component = int(self.component[row])
         if component == TARGET:
@@ -230,7 +230,7 @@ class PathTree(Shown, Result):
         In a contrast, what changes because an expert was chosen is named "choice".
 
         >>> tree.name(0), tree.name(1)
-        ("logit of ' Paris'", 'embed@in')
+        ("logit of ' Paris'", 'L0H1@in')
         """
         component = int(self.component[row])
         if component == TARGET:
@@ -254,7 +254,7 @@ class PathTree(Shown, Result):
         "not listed", is everything the tree has not resolved into complete paths.
 
         >>> tree.grouped("token")
-        (('tower', 0.514), ('in', 0.173), ('is', 0.126), ('the', 0.075), ('biases', -0.052), ('not listed', -0.240))
+        (('tower', 0.315), ('the', 0.230), ('in', 0.141), ('is', 0.131), ('biases', -0.122), ('not listed', -0.099))
         """
         if by not in ("token", "component"):
             raise UsageError(f'by must be "token" or "component", not "{by}".')

@@ -9,6 +9,7 @@ import torch
 from interp.attribution import (
     by_source,
     contrast,
+    direction,
     edges,
     logit,
     logit_difference,
@@ -56,8 +57,9 @@ def test_every_node_is_the_sum_of_its_children(name, nodes, pairs):
 def test_positions_sum_to_whole_components(name, pairs):
     """Two implementations: chains summed over their positions against chains of components at all positions."""
     pair = pairs(name)
-    target = logit_difference(pair.model, 3, 5)
-    by_position, whole = path_tree(pair, target, 3000), path_tree(pair, target, 150, nodes="component")
+    vector = torch.randn(pair.model.spec.d_model, generator=torch.Generator().manual_seed(0))
+    target = direction(pair.model, vector, 1)
+    by_position, whole = path_tree(pair, target, 10**6), path_tree(pair, target, 150, nodes="component")
     sums: dict[tuple[str, ...], float] = {}
     for row in range(1, len(by_position.value)):
         chain = tuple(by_position.name(at).partition("@")[0] for at in by_position.rows_above(row))
@@ -73,7 +75,7 @@ def test_positions_sum_to_whole_components(name, pairs):
 
 def test_a_head_splits_into_query_key_and_value(pairs):
     pair = pairs("llama")
-    tree = path_tree(pair, logit_difference(pair.model, 3, 5), 300)
+    tree = path_tree(pair, logit_difference(pair.model, 3, 5), 1000)
     names = np.array([tree.name(row) for row in range(len(tree.value))])
     row = int(np.flatnonzero(np.char.startswith(names, "L2H1@") & tree.expanded)[0])
     branches = np.flatnonzero(tree.parent == row)

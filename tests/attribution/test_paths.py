@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import itertools
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import interp
-from interp.attribution import direction, freeze, logit, logit_difference, path_tree
+from interp.attribution import direction, freeze, growth, logit, logit_difference, path_tree
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.targets import resolve
 from interp.errors import CheckFailedError, UsageError
@@ -155,26 +156,59 @@ def names(frozen, chain) -> tuple[str, ...]:
 # Order and bounds
 
 
-def test_rounds_expand_what_strictly_best_first_expands(frozen):
+@pytest.mark.parametrize("nodes", ["position", "component"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+def test_what_is_expanded_is_what_a_best_first_search_expands(name, nodes, frozen):
+    """Against a heap that always takes the largest node that waits; all of its nodes are known to the full tree.
+
+    In float64, where values that differ do so by more than the order of sums.
+    """
+    frozen = freeze(frozen(name).model, IDS[:, :3])
+    target = direction(frozen.model, torch.randn(24, generator=torch.Generator().manual_seed(0)), 1)
+    full = path_tree(frozen, target, EVERYTHING, nodes=nodes)
+    order = [full.chain(row) for row in best_first(full)]
+    assert len(order) == full.expanded.sum() - 1 > 20
+    for n in (1, 2, 7, 20, len(order) // 2, len(order) - 1):
+        for batch_size in (1, 512):
+            tree = path_tree(frozen, target, n, nodes=nodes, batch_size=batch_size)
+            assert {tree.chain(row) for row in np.flatnonzero(tree.expanded)[1:]} == set(order[:n])
+            assert missed(tree) < 1e-12
+    # Neither depth first nor largest value first, wherever a node is, would expand the same.
+    largest = sorted(np.flatnonzero(full.expanded)[1:], key=lambda row: -abs(full.value[row]))
+    assert {full.chain(row) for row in largest[:20]} != set(order[:20])
+
+
+def best_first(tree: PathTree) -> list[int]:
+    """The expanded nodes of a tree in the order of a best-first search."""
+    children: dict[int, list[int]] = {}
+    for row in np.flatnonzero(tree.expanded)[1:].tolist():
+        children.setdefault(int(tree.parent[row]), []).append(row)
+    order, waiting = [], [(0.0, 0)]
+    while waiting:
+        _, row = heapq.heappop(waiting)
+        order.append(row)
+        for child in children.get(row, []):
+            heapq.heappush(waiting, (-abs(tree.value[child]), child))
+    return order[1:]
+
+
+def test_what_is_listed_does_not_depend_on_sweeps(frozen, monkeypatch):
+    """Any first level and any surplus give the same nodes; more than enough are expanded and dropped in between."""
     frozen = frozen("llama")
     target = logit_difference(frozen.model, 3, 5)
-    strict = path_tree(frozen, target, 300, batch_size=1)
-    rounds = path_tree(frozen, target, 300)
-    # Strictly best-first: when a node is expanded, no larger one waits. The order is that in which children appear.
-    waiting, last = set(), 0
-    for row in dict.fromkeys(strict.parent[1:].tolist()):
-        born = np.flatnonzero(strict.parent == row)
-        if row:
-            assert abs(strict.value[row]) >= max(abs(strict.value[list(waiting)])) - 1e-12
-            waiting.discard(row)
-        waiting.update(r for r in born if strict.expanded[r])
-        last = row
-    assert last
-    expanded = [{tree.chain(row) for row in np.flatnonzero(tree.expanded)} for tree in (strict, rounds)]
-    assert len(expanded[0]) == len(expanded[1]) == 301
-    # Rounds may differ from it in the few nodes about as small as the last ones expanded.
-    assert len(expanded[0] & expanded[1]) >= 0.95 * 301
-    assert [p.components for p in strict.paths(20)] == [p.components for p in rounds.paths(20)]
+    trees = []
+    for first, surplus in ((32, 1.1), (1, 0.5), (200, 3.0)):
+        monkeypatch.setattr(growth, "FIRST", first)
+        monkeypatch.setattr(growth, "SURPLUS", surplus)
+        trees.append(path_tree(frozen, target, 300))
+    listed = [{(tree.chain(row), bool(tree.expanded[row])) for row in range(len(tree.value))} for tree in trees]
+    assert listed[0] == listed[1] == listed[2]
+    smallest = np.abs(trees[0].value[trees[0].expanded]).min()
+    waiting = ~trees[0].expanded & ~trees[0].complete
+    assert waiting.sum() > 100
+    assert np.abs(trees[0].value[waiting]).min() >= growth.LISTED * smallest
+    assert np.abs(trees[0].value[waiting]).max() < smallest
+    assert (trees[0].complete & (trees[0].component >= 0)).sum() == 300
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])

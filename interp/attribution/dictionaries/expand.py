@@ -48,6 +48,9 @@ class _Dictionaries:
 
     features: Features
 
+    def batch(self) -> None:
+        """Return None: what a head sees is not all that wrote before it, so that `round` expands it."""
+
     def hidden(self, values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
         """Set to 0, in place, what a node cannot see.
 
