@@ -2,6 +2,7 @@
 
     python -m benchmarks.saes --speed [--quick]                # minutes; --widths 4608 18432
     python -m benchmarks.saes --quality [--steps 200]          # longer: three learning rates for every method
+    python -m benchmarks.saes --store out/acts [--steps 120]   # the same on harvested activations, three seeds
 
 d_in 576, batch 2048, k 32. Activations are made: sums of features whose frequencies follow a power law, of which
 24 fire on average, plus a common offset. Truth and initial weights have seeds far apart, and the matched cosine before
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._saes_peers import Make, Ours, Task, Trainer, methods
+from interp import cache
 from saes.architectures import topk
 from saes.config import ARCHITECTURES
 from saes.kernels.encode import half_is_quicker
@@ -39,6 +41,7 @@ D, BATCH, K, FEATURES, ACTIVE = 576, 2048, 32, 4096, 24
 TRUTH_SEED, INIT_SEED = 982_451_653, 17
 QUICK = 1152
 RATES = (1e-3, 3e-3, 1e-2)
+STORE_RATES = (3e-3, 1e-2, 3e-2)
 BASE = "sae-lens topk"
 
 
@@ -75,6 +78,7 @@ def main() -> None:
     text = "what the quality runs train"
     parser.add_argument("--kinds", nargs="+", default=["topk", "batchtopk"], choices=["topk", "batchtopk"], help=text)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--store", help="a folder of `interp cache run`, for the quality on its activations")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     precisions = ("float32", "bfloat16") if half_is_quicker("auto", torch.device("cpu")) else ("float32",)
@@ -82,12 +86,14 @@ def main() -> None:
     print(f"d_in {D}, batch {BATCH}, k {K}\n")
     truth = Truth()
     batches = [truth.batch() for _ in range(8 if args.quick else 24)]
-    if args.speed or not args.quality:
+    if args.speed or not (args.quality or args.store):
         for width in (QUICK,) if args.quick else args.widths:
             speed(width, batches, precisions, quick=args.quick)
     if args.quality:
         width, steps = (QUICK, 12) if args.quick else (args.widths[0], args.steps)
         quality(width, truth, methods(tuple(args.kinds), precisions), steps)
+    if args.store:
+        quality_on_store(args.widths[0], args.store, methods(tuple(args.kinds), precisions), args.steps)
 
 
 def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick: bool) -> None:
@@ -226,6 +232,48 @@ def quality(width: int, truth: Truth, compared: tuple[dict[str, Make], list[str]
         print(f"| {name} | {lr:g} | {shown} | {by_lr} |", flush=True)
 
 
+def quality_on_store(width: int, folder: str, compared: tuple[dict[str, Make], list[str]], steps: int) -> None:
+    """Measure held-out FVU on harvested activations, over three seeds at the best of three learning rates.
+
+    Attention sinks are left out, and all methods are given activations of mean norm sqrt(d). The last 8,192 rows, of
+    contexts that are not trained on, are held out.
+    """
+    rows = torch.cat(list(cache.Store.open(folder).batches(BATCH, seed=None)))
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    rows = rows[norms < 10 * norms.median()]
+    rows *= rows.shape[1] ** 0.5 / torch.linalg.vector_norm(rows, dim=1).mean()
+    rows, heldout = rows[:-8192], rows[-8192:]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(INIT_SEED))
+    batches = [rows[part] for part in order.split(BATCH) if len(part) == BATCH]
+    makers, missing = compared
+    print("\n".join(missing))
+    print(f"\nwidth {width}, {steps} steps; {len(batches) * BATCH:,} rows, used again after {len(batches)} steps")
+    print("| method | best lr | FVU, mean of three seeds | smallest, largest | L0 | dead % | FVU by lr, one seed |")
+    print("|---|---|---|---|---|---|---|")
+    for name, make in makers.items():
+
+        def run(lr: float, seed: int, make: Make = make) -> tuple[float, float, float]:
+            trainer = make(Task(rows.shape[1], width, K, steps, lr, window=20, seed=seed, first=batches[0]))
+            for batch in _cycle(batches, steps):
+                trainer.step(batch)
+            return *_error(trainer, heldout), trainer.dead()
+
+        by_lr = {lr: run(lr, INIT_SEED) for lr in STORE_RATES}
+        lr = min(by_lr, key=lambda one: by_lr[one][0])
+        runs = [by_lr[lr], *(run(lr, INIT_SEED + other) for other in (1, 2))]
+        fvu, l0, dead = ([one[part] for one in runs] for part in range(3))
+        tried = ", ".join(f"{one[0]:.3f} ({rate:g})" for rate, one in by_lr.items())
+        ends = f"{min(fvu):.3f}, {max(fvu):.3f}"
+        rest = f"{statistics.mean(l0):.1f} | {100 * statistics.mean(dead):.1f} | {tried}"
+        print(f"| {name} | {lr:g} | {statistics.mean(fvu):.3f} | {ends} | {rest} |", flush=True)
+
+
+def _error(trainer: Trainer, heldout: Tensor) -> tuple[float, float]:
+    """Return the fraction of variance of held-out rows that is unexplained, and the mean number of active latents."""
+    out, l0 = trainer.reconstruct(heldout)
+    return float((out - heldout).square().sum() / (heldout - heldout.mean(0)).square().sum()), l0
+
+
 def _run(
     trainer: Trainer, batches: list[Tensor], steps: int, truth: Truth, heldout: Tensor
 ) -> tuple[float, float, float, float, Tensor]:
@@ -233,8 +281,7 @@ def _run(
     start = float(truth.cosine(trainer.decoder()).mean())
     for batch in _cycle(batches, steps):
         trainer.step(batch)
-    out, l0 = trainer.reconstruct(heldout)
-    fvu = float((out - heldout).square().sum() / (heldout - heldout.mean(0)).square().sum())
+    fvu, l0 = _error(trainer, heldout)
     return fvu, l0, trainer.dead(), start, truth.cosine(trainer.decoder())
 
 
