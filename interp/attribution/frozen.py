@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from numbers import Real
 
 import torch
@@ -35,6 +36,7 @@ from interp.model import Model, trace as forward
 from interp.model.arithmetic import norm_scale
 from interp.model.capture import ending
 from interp.model.experts import Routing
+from interp.model.families import Layer
 from interp.model.weights import Weights
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -130,6 +132,12 @@ class Frozen:
         One more run each time; n_token · d_vocab numbers.
         """
         return self.model(self.tokens)[0]
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Each block's parameters as stored: views, made once."""
+        weights = self.model.weights
+        return tuple(weights.raw(layer) for layer in range(weights.spec.n_layer))
 
     @property
     def pull(self) -> FrozenPull:

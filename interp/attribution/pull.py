@@ -38,11 +38,10 @@ class FrozenPull:
 
     frozen: Frozen
 
-    @cached_property
+    @property
     def layers(self) -> tuple[Layer, ...]:
-        """Each block's parameters as stored: views, made once."""
-        weights = self.frozen.model.weights
-        return tuple(weights.raw(layer) for layer in range(weights.spec.n_layer))
+        """Each block's parameters as stored."""
+        return self.frozen.layers
 
     @cached_property
     def value_biases(self) -> tuple[Float[Tensor, "n_head d_head"], ...]:
