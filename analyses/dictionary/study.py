@@ -70,9 +70,10 @@ def run(  # noqa: PLR0913
     if isinstance(activations, Corpus) and config.judge:
         raise UsageError("A corpus in memory can be read (Config(judge=False)) but not judged: give a store.")
     source = activations if text is None else text
+    identity = {} if model is None else model.identity()
     for one in (sae, *(others or {}).values()):
-        _check(one, activations, model)
-    _check(sae, source, model)
+        _check(one, activations, identity)
+    _check(sae, source, identity)
     if progress is not None:
         progress(0, 1, "judging")
     judged = saes.evaluation.Config(seed=seed)
@@ -84,7 +85,6 @@ def run(  # noqa: PLR0913
     corpus = source if isinstance(source, Corpus) else Corpus.of_store(source, sae)
     latents = read(sae, corpus, model, config, seed=seed, progress=progress) if config.features else None
     sources = _sources(sae, activations if config.judge else None, source if config.features else None)
-    identity = {} if model is None else model.identity()
     return DictionaryStudy(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **identity),
@@ -99,12 +99,13 @@ def run(  # noqa: PLR0913
     )
 
 
-def _check(sae: SAE, activations: Store | Corpus, model: Model | None) -> None:
+def _check(sae: SAE, activations: Store | Corpus, model: Mapping[str, str]) -> None:
+    """Raise `UsageError` unless a store is of the autoencoder's hook and of the model with this identity, if any."""
     if isinstance(activations, Corpus):
         return
     hooks_read(sae, activations)
-    if model is not None:
-        activations.check_model(model)
+    if model:
+        activations.manifest.check_model(model["model"], model["weights_sha256"], model["dtype"])
 
 
 def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[tuple[str, bool], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,8 +82,8 @@ def run(
         Sweep(MassMean on places, 2 layers, 52 train and 20 test rows, best Score(layer 0, position last: accuracy ...
     """
     config = Config() if config is None else config
-    watch = Stopwatch()
-    probe = probe_of(config.probe)
+    watch, probe = Stopwatch(), probe_of(config.probe)
+    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
     # Each fact is on the same side in every sweep and transfer.
     sets = sharing_facts(tuple(data) or read_all(config, seed))
     total = 2 * len(sets) + 2
@@ -96,7 +97,7 @@ def run(
     erasures = _erasures(sweeps, acts, skipped) if config.controls else {}
     result = TruthStudy(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
         sets=tuple(_set(one) for one in sets),
         sweeps=tuple(sweeps),
         transfer=transfer,
@@ -109,7 +110,7 @@ def run(
     if probes_to is not None:
         _save_probes(Path(probes_to), sweeps, acts)
     advance(progress, total, total, "done")
-    return replace(result, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
+    return replace(result, provenance=watch.provenance(command=command, seed=seed, **identity.result()))
 
 
 def _each(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.cache.config import EXCLUDED
@@ -18,6 +18,8 @@ from interp.model import capture
 if TYPE_CHECKING:
     from interp.model import Model
 
+CPU_TOKENS = 1024
+"""Number of tokens in a forward pass on the CPU; memory for the values of more is requested anew in every block."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -41,7 +43,7 @@ def activations(
         model: run no deeper than the last hook.
         contexts: token ids.
         hooks: what is read.
-        batch_size: contexts a forward pass.
+        batch_size: contexts a forward pass; on the CPU it is divided, see `CPU_TOKENS`.
         dtype: "float32", "bfloat16" or "float16".
         exclude: "first" leaves out position 0, "padding" what fills a context.
         numbered_from: number of the first context, in messages.
@@ -62,13 +64,20 @@ def activations(
     for start in range(0, len(contexts), batch_size):
         stop = min(start + batch_size, len(contexts))
         width = contexts.tokens.shape[1] if "padding" not in exclude else int(contexts.lengths[start:stop].max())
-        _, cache = model.run_with_cache(contexts.tokens[start:stop, :width], hooks)
+        cache = _values(model, contexts.tokens[start:stop, :width], hooks)
         mask = contexts.stored(exclude, start, stop)[:, :width]
         rows = {}
         for name in hooks:
             rows[name] = cache[name].flatten(2)[mask.to(model.device)].to("cpu", DTYPES[dtype])
             _check_finite(name, rows[name], mask, numbered_from + start)
         yield rows
+
+
+def _values(model: Model, tokens: Int[Tensor, "batch n_token"], hooks: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the values of hooks for one batch, which is divided on the CPU."""
+    size = max(1, CPU_TOKENS // tokens.shape[1]) if model.device.type == "cpu" else len(tokens)
+    parts = [model.run_with_cache(some, hooks)[1] for some in tokens.split(size)]
+    return {name: torch.cat([part[name] for part in parts]) for name in hooks}
 
 
 def shapes(model: Model, hooks: tuple[str, ...]) -> tuple[Hook, ...]:

@@ -27,3 +27,16 @@ def test_a_resumed_run_is_the_whole_run(name):
     assert torch.allclose(capture.logits(model, tokens, at=ends), model(tokens)[torch.arange(3), ends], atol=1e-6)
     assert all("forward" not in vars(block) for block in model.parts.blocks)
     assert not torch.equal(model(twice), model(torch.zeros_like(twice)))
+
+
+@pytest.mark.parametrize("name", models.NAMES + models.MORE_NAMES)
+def test_the_stream_that_leaves_the_last_block_gives_the_logits(name):
+    model, tokens = models.load(name, dtype=torch.float64), models.tokens(2, 5, seed=0)
+    last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    edited = model.edited(edit.add("blocks.0.hook_resid_post", torch.ones(model.spec.d_model)), edit.add(last, 1.0))
+    for one in (model, edited):  # the edits are in the stream, and are not made again
+        stream = one.run_with_cache(tokens, last)[1][last].flatten(0, 1)
+        logits = capture.unembedded(one, stream)
+        torch.testing.assert_close(logits, one(tokens).flatten(0, 1), rtol=1e-12, atol=1e-12)  # products of other rows
+    assert (capture.unembedded(model, stream + torch.arange(model.spec.d_model)) - logits).abs().max() > 1e-3
+    assert all("forward" not in vars(block) for block in model.parts.blocks)
