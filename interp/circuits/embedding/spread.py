@@ -10,6 +10,7 @@ from interp.circuits.embedding.results import Collapse
 from interp.circuits.embedding.streams import Streams, streams
 from interp.errors import UsageError
 from interp.model import Model
+from interp.threads import on_a_thread_each
 
 
 @torch.no_grad()
@@ -36,7 +37,7 @@ def collapse(model: Model, tokens: Tensor | Streams | None = None) -> Collapse:
         raise UsageError("One position has no other to be like: give at least two tokens.")
     vectors = run.vectors.double()
     total = normalize(vectors, dim=-1).sum(1).square().sum(-1)
-    shares = torch.linalg.svdvals(vectors).square()
+    shares = torch.stack(on_a_thread_each(torch.linalg.svdvals, list(vectors))).square()
     shares = shares / shares.sum(-1, keepdim=True)
     return Collapse(
         cosine=((total - n) / (n * (n - 1))).cpu().numpy(),
