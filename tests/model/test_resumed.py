@@ -33,7 +33,8 @@ def test_a_resumed_run_is_the_whole_run(name):
 def test_the_stream_that_leaves_the_last_block_gives_the_logits(name):
     model, tokens = models.load(name, dtype=torch.float64), models.tokens(2, 5, seed=0)
     last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
-    edited = model.edited(edit.add("blocks.0.hook_resid_post", torch.ones(model.spec.d_model)), edit.add(last, 1.0))
+    ones = torch.ones(model.spec.d_model)
+    edited = model.edited(edit.add("blocks.0.hook_resid_post", ones), edit.add(last, ones))
     for one in (model, edited):  # the edits are in the stream, and are not made again
         stream = one.run_with_cache(tokens, last)[1][last].flatten(0, 1)
         logits = capture.unembedded(one, stream)
