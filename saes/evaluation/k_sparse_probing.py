@@ -155,7 +155,7 @@ def _latents(source: Source, rows: int) -> Any:
         count = min(len(batch.x), rows - batch.first)
         if count <= 0:
             return
-        yield batch.first, source.sae.run(batch.x[:count])[0].cpu()
+        yield batch.first, source.sae.encode(batch.x[:count]).cpu()
 
 
 def _dense(source: Source) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
