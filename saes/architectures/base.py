@@ -98,9 +98,8 @@ class Batch:
         """
         if self.memory.density > DENSE_FROM:
             return Dense(len(self.x), len(bias)), self.pre(bias, exact=True)
-        rough = self.pre(bias)
-        support = above(rough, 0.0)
-        return support, self.exact(support, support.of_pairs(rough), bias)
+        support, rough = above(self.pre(bias), 0.0)
+        return support, self.exact(support, rough, bias)
 
     def exact(self, support: Support, pre: Values, bias: Float[Tensor, " width"]) -> Values:
         """Return the exact pre-activations of the pairs.
@@ -178,19 +177,6 @@ class Final:
     settings: dict[str, Any]
 
 
-def above_zero(code: Float[Tensor, "n width"]) -> tuple[Sparse, Values]:
-    """Return the pairs at which a code is above zero.
-
-    Also returns the values of the code there.
-
-    >>> support, values = above_zero(torch.tensor([[0.0, 3.0], [1.0, 2.0]]))
-    >>> support.columns.tolist(), values.tolist()
-    ([1, 0, 1], [3.0, 1.0, 2.0])
-    """
-    support = above(code, 0.0)
-    return support, support.of_pairs(code)
-
-
 class Architecture:
     """Base class of the architectures.
 
@@ -230,7 +216,7 @@ class Architecture:
         >>> support.columns.tolist(), values.tolist()
         ([1], [3.0])
         """
-        return above_zero(self.activate(z, final))
+        return above(self.activate(z, final), 0.0)
 
     def fill(self, code: Float[Tensor, "n width"], z: Float[Tensor, "n width"], final: Final) -> None:
         """Write the latents of z into a matrix of zeros.

@@ -38,8 +38,7 @@ def jump_pairs(pre: Tensor, threshold: Tensor) -> tuple[Sparse, Values]:
     >>> support.columns.tolist(), values.tolist()
     ([1], [3.0])
     """
-    support = above(pre, threshold.clamp(min=0.0))
-    return support, support.of_pairs(pre)
+    return above(pre, threshold.clamp(min=0.0))
 
 
 class JumpReLU(Architecture):

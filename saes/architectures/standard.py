@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights, above_zero
+from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
+from saes.kernels.select import above
 from saes.kernels.support import Sparse, Values
 
 
@@ -35,7 +36,7 @@ class Standard(Architecture):
 
         Also returns the values there. Overwrites z.
         """
-        return above_zero(z.add_(final.tensors["b_enc"]))
+        return above(z.add_(final.tensors["b_enc"]), 0.0)
 
     def fill(self, code: Tensor, z: Tensor, final: Final) -> None:
         """Write relu(z + b_enc) into a matrix of zeros. Overwrites z."""

@@ -54,13 +54,12 @@ def distributed_top_batch(
         The pairs, and the smallest selected value (-1 if none is positive).
     """
     low = max(group.sum(first_guess(pre, count // group.size)) / group.size if guess is None else guess, 0.0)
-    pairs = above(pre, low)
-    while (total := int(group.sum(len(pairs.columns)))) < count and low > 0:
+    pairs, values = above(pre, low)
+    while (total := int(group.sum(len(values)))) < count and low > 0:
         low = low * 0.9 if low > 1e-6 else 0.0
-        pairs = above(pre, low)
+        pairs, values = above(pre, low)
     if total == 0:
         return pairs, -1.0
-    values = pairs.of_pairs(pre)
     edge = group.largest(values, min(count, total))
     inside, ties = values > edge, (values == edge).nonzero().squeeze(1)
     remaining = min(count, total) - int(group.sum(int(inside.sum())))

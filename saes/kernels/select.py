@@ -10,7 +10,7 @@ the last place the first latents are selected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -26,29 +26,29 @@ TILE = 2**20
 """Values of a tile on a CPU."""
 
 
-def above(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> Sparse:
-    """Return the pairs with pre > threshold, ordered by row and column.
+def above(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> tuple[Sparse, Values]:
+    """Return the pairs with pre > threshold, with the values.
 
     Args:
         pre: (n, width) values.
         threshold: a number, or a tensor that broadcasts: (width,) one of each latent.
 
     Example:
-        >>> above(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5).columns.tolist()
-        [1, 0, 1]
+        >>> support, values = above(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5)
+        >>> support.columns.tolist(), values.tolist()
+        ([1, 0, 1], [3.0, 1.0, 2.0])
     """
-    n, width = pre.shape
-    parts = [_exceeding(tile, threshold, mask).add_(start * width) for start, tile, mask in _tiles(pre)]
-    return Sparse.of_places(torch.cat([pre.new_zeros(0, dtype=torch.long), *parts]), n, width)
+    return _exceeding_pairs(pre, lambda _: threshold)
 
 
-def above_reference(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> Sparse:
+def above_reference(pre: Float[Tensor, "n width"], threshold: float | Tensor) -> tuple[Sparse, Values]:
     """Return the result of `above` with torch.nonzero.
 
-    >>> above_reference(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5).columns.tolist()
+    >>> above_reference(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5)[0].columns.tolist()
     [1, 0, 1]
     """
-    return compressed((pre > threshold).reshape(-1).nonzero().view(-1), *pre.shape)
+    support = compressed((pre > threshold).reshape(-1).nonzero().view(-1), *pre.shape)
+    return support, support.of_pairs(pre)
 
 
 def top_rows(pre: Float[Tensor, "n width"], k: int) -> tuple[Sparse, Values]:
@@ -64,14 +64,9 @@ def top_rows(pre: Float[Tensor, "n width"], k: int) -> tuple[Sparse, Values]:
     if k >= width:
         every = torch.arange(n * width, device=pre.device)
         return Sparse.of_places(every, n, width), pre.reshape(-1)
-    parts, values = [pre.new_zeros(0, dtype=torch.long)], [pre.new_zeros(0)]
-    for start, tile, mask in _tiles(pre):
-        flat = _exceeding(tile, _lower_bound(tile, k)[:, None], mask, inclusive=True)
-        values.append(tile.view(-1)[flat])
-        parts.append(flat.add_(start * width))
-    candidates, value = Sparse.of_places(torch.cat(parts), n, width), torch.cat(values)
-    chosen = _largest(value, candidates, k)
-    return candidates.where(chosen), value[chosen]
+    candidates, values = _exceeding_pairs(pre, lambda tile: _lower_bound(tile, k)[:, None], inclusive=True)
+    chosen = _largest(values, candidates, k)
+    return candidates.where(chosen), values[chosen]
 
 
 def top_rows_reference(pre: Float[Tensor, "n width"], k: int) -> tuple[Sparse, Values]:
@@ -100,11 +95,10 @@ def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = N
         [1, 1]
     """
     low = max(guess if guess is not None else first_guess(pre, count), 0.0)
-    pairs = above(pre, low)
-    while len(pairs.columns) < count and low > 0:
+    pairs, values = above(pre, low)
+    while len(values) < count and low > 0:
         low = low * 0.9 if low > 1e-6 else 0.0
-        pairs = above(pre, low)
-    values = pairs.of_pairs(pre)
+        pairs, values = above(pre, low)
     if len(values) <= count:
         return pairs, values
     row = Sparse(torch.tensor([0, len(values)], device=values.device), pairs.columns, pairs.width)
@@ -155,6 +149,19 @@ def compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
     [1, 1]
     """
     return Sparse.of_places(flat.sort().values, n, width)
+
+
+def _exceeding_pairs(
+    pre: Float[Tensor, "n width"], bound: Callable[[Tensor], float | Tensor], inclusive: bool = False
+) -> tuple[Sparse, Values]:
+    """Return the pairs above the bound of their tile, with the values, read while the tile is in the cache."""
+    n, width = pre.shape
+    places, values = [pre.new_zeros(0, dtype=torch.long)], [pre.new_zeros(0)]
+    for start, tile, mask in _tiles(pre):
+        flat = _exceeding(tile, bound(tile), mask, inclusive)
+        values.append(tile.reshape(-1)[flat])
+        places.append(flat.add_(start * width))
+    return Sparse.of_places(torch.cat(places), n, width), torch.cat(values)
 
 
 def _tiles(pre: Float[Tensor, "n width"]) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -33,7 +33,7 @@ def uneven() -> tuple[Sparse, Tensor]:
     """A support with rows of every length, some empty, and the mask of the same pairs."""
     mask = torch.rand(N, WIDTH, generator=torch.Generator().manual_seed(1)) < torch.linspace(0, 0.6, N)[:, None]
     mask[5] = False
-    return above_reference(mask.double(), 0.5), mask
+    return above_reference(mask.double(), 0.5)[0], mask
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -88,8 +88,8 @@ def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
 
 
 def test_an_empty_support_gives_zeros() -> None:
-    support = above(torch.zeros(N, WIDTH), 0.0)
-    assert len(support.columns) == 0 and support.n == N
+    support, values = above(torch.zeros(N, WIDTH), 0.0)
+    assert len(support.columns) == len(values) == 0 and support.n == N
     nothing = torch.zeros(0)
     assert not support.combine(nothing, torch.ones(WIDTH, D)).any()
     assert not support.spread(nothing, torch.ones(N, D)).any()
@@ -118,9 +118,9 @@ def test_tiles_do_not_change_the_selection(monkeypatch: pytest.MonkeyPatch, rows
     pre, bound = normal(N, WIDTH, dtype=torch.float32), normal(WIDTH, seed=5, dtype=torch.float32)
     whole = above(pre, bound), top_rows(pre, 4)
     monkeypatch.setattr(select, "TILE", rows * WIDTH)
-    same(above(pre, bound), whole[0])
-    same(top_rows(pre, 4)[0], whole[1][0])
-    assert torch.equal(top_rows(pre, 4)[1], whole[1][1])
+    for tiled, at_once in zip((above(pre, bound), top_rows(pre, 4)), whole, strict=True):
+        same(tiled[0], at_once[0])
+        assert torch.equal(tiled[1], at_once[1])
 
 
 def test_top_rows_with_all_the_largest_values_in_one_group() -> None:
@@ -151,9 +151,10 @@ def test_nan_is_refused() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pairs_above_a_threshold_are_those_of_nonzero(width: int, threshold: float, dtype: torch.dtype) -> None:
     pre = normal(N, width, dtype=dtype)
-    same(above(pre, threshold), above_reference(pre, threshold))
-    of_latents = threshold + normal(width, seed=3, dtype=dtype)
-    same(above(pre, of_latents), above_reference(pre, of_latents))
+    for bound in (threshold, threshold + normal(width, seed=3, dtype=dtype)):
+        (support, values), (expected, expected_values) = above(pre, bound), above_reference(pre, bound)
+        same(support, expected)
+        assert torch.equal(values, expected_values)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
