@@ -228,7 +228,8 @@ class Readers:
 
         Σ_t write(w)_t · covector(r)_t; of a batch of pairs the mean.
         """
-        return torch.einsum("c...tm,...trm->rc", linearised.writes[: self.visible], self.covectors)
+        # As one product of two matrices, which einsum does not make of it.
+        return self.covectors.movedim(-2, 0).flatten(1) @ linearised.writes[: self.visible].flatten(1).T
 
 
 def visit_readers(
