@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +82,7 @@ def run(
     """
     config = Config() if config is None else config
     watch, probe = Stopwatch(), probe_of(config.probe)
-    identity = ThreadPoolExecutor(1).submit(model.identity)  # its digest is computed while the study runs
+    identity = model.identity()
     # Each fact is on the same side in every sweep and transfer.
     sets = sharing_facts(tuple(data) or read_all(config, seed))
     total = 2 * len(sets) + 2
@@ -97,7 +96,7 @@ def run(
     erasures = _erasures(sweeps, acts, skipped) if config.controls else {}
     result = TruthStudy(
         config=config,
-        provenance=watch.provenance(command=command, seed=seed, **identity.result()),
+        provenance=watch.provenance(command=command, seed=seed, **identity),
         sets=tuple(_set(one) for one in sets),
         sweeps=tuple(sweeps),
         transfer=transfer,
@@ -110,7 +109,7 @@ def run(
     if probes_to is not None:
         _save_probes(Path(probes_to), sweeps, acts)
     advance(progress, total, total, "done")
-    return replace(result, provenance=watch.provenance(command=command, seed=seed, **identity.result()))
+    return replace(result, provenance=watch.provenance(command=command, seed=seed, **identity))
 
 
 def _each(

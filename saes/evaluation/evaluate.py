@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,8 +77,6 @@ def evaluate(  # noqa: PLR0913  (all but the first two are keyword-only)
     """
     config, watch = Config() if config is None else config, Stopwatch()
     seed, source = config.seed, Source.of(sae, activations, groups, config.rows)
-    # The digest of the model is computed while the autoencoder is evaluated.
-    identity = None if model is None else ThreadPoolExecutor(1).submit(model.identity)
     dictionary = sae.W_dec.detach().float()
     known = None if truth is None else _truth_tally(truth, dictionary.cpu().numpy())
     tally, extreme, sample = _pass(source, known, seed)
@@ -98,7 +95,7 @@ def evaluate(  # noqa: PLR0913  (all but the first two are keyword-only)
     scores += probing(source, labels, seed) if labels else ()
     return Evaluation(
         description(sae),
-        watch.provenance(command=command, seed=seed, **({} if identity is None else identity.result())),
+        watch.provenance(command=command, seed=seed, **({} if model is None else model.identity())),
         tally.rows,
         count,
         source.cluster,
