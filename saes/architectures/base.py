@@ -221,7 +221,12 @@ class Architecture:
     def fill(self, code: Float[Tensor, "n width"], z: Float[Tensor, "n width"], final: Final) -> None:
         """Write the latents of z into a matrix of zeros.
 
-        The values are those of `activate`; of equal ones at the k-th place another may be chosen. May overwrite z.
+        The values are those of `activate`; of equal ones at the k-th place another may be chosen.
+
+        Args:
+            code: zeros, which receive the values of latents that fire.
+            z: x W_enc; may be overwritten.
+            final: tensors and settings of the autoencoder.
 
         >>> code, final = torch.zeros(1, 3), Final({"b_enc": torch.zeros(3)}, {"k": 1})
         >>> saes.architectures.architecture("topk").fill(code, torch.tensor([[1.0, 3.0, -2.0]]), final)
