@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any, Protocol
 
@@ -82,9 +82,9 @@ class Trainer(Protocol):
 class Ours:
     """`saes.Trainer`."""
 
-    def __init__(self, task: Task, architecture: str, precision: str) -> None:
+    def __init__(self, task: Task, architecture: str, precision: str, **changes: float) -> None:
         self.batch = task.first
-        self.config = saes.Config(
+        config = saes.Config(
             architecture=architecture,
             width=task.width,
             k=task.k,
@@ -96,6 +96,7 @@ class Ours:
             precision=precision,
             lr_warmup=0.05,
         )
+        self.config = replace(config, **changes)
         self.trainer = saes.Trainer(self.config, self._batches)
         self.metrics: dict[str, float] = {}
 
