@@ -28,8 +28,9 @@ import torch
 
 import interp
 import saes
-from benchmarks.harvest import CONTEXT, HOOK, documentation
+from benchmarks.harvest import CONTEXT, HOOK
 from interp import cache
+from interp.cache.pythondocs import python_docs
 from saes.runs.processes import Processes, joined
 from saes.training.trainer import Trainer
 
@@ -91,7 +92,7 @@ def work(quick: bool) -> None:
         folder = Path(group.gather(own)[0]) / "store"
         group.gather(None)  # all have loaded the model
         start = time.perf_counter()
-        cache.harvest(model, documentation(), harvest, folder, group=group)
+        cache.harvest(model, python_docs(), harvest, folder, group=group)
         group.gather(None)
         seconds = time.perf_counter() - start
         rate, fvu = trained(cache.Store.open(folder), group, quick)
