@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -66,7 +67,7 @@ def training(sizes: Sizes) -> list[Work]:
     small = sizes.width < 4608
     truth, width, rows = saes_benchmark.Truth(), 256 if small else sizes.width, 128 if small else saes_benchmark.BATCH
     batches = [truth.batch()[:rows] for _ in range(5)]
-    product, adam = saes_benchmark.floor(width, "float32")
+    product, adam = saes_benchmark.floor(width, "float32", time.process_time)
     least = 4 * (product * rows / saes_benchmark.BATCH + adam)
 
     def steps(make: Make) -> Call:

@@ -43,6 +43,7 @@ QUICK = 1152
 RATES = (1e-3, 3e-3, 1e-2)
 STORE_RATES = (3e-3, 1e-2, 3e-2)
 BASE = "sae-lens topk"
+Clock = Callable[[], float]
 
 
 class Truth:
@@ -69,7 +70,7 @@ class Truth:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--quality", action="store_true")
     parser.add_argument("--quick", action="store_true", help="one small width, few steps: does it run?")
@@ -135,7 +136,7 @@ def timed(make: Make, width: int, batches: list[Tensor], warm: int, steps: int) 
     return statistics.median(result[warm:]), share
 
 
-def floor(width: int, precision: str) -> tuple[float, float]:
+def floor(width: int, precision: str, clock: Clock = time.perf_counter) -> tuple[float, float]:
     """Return seconds of the encoder's product and of fused Adam: the best of five."""
     dtype = getattr(torch, precision)
     x, encoder, out = (
@@ -147,16 +148,16 @@ def floor(width: int, precision: str) -> tuple[float, float]:
     for weight in weights:
         weight.grad = torch.randn(width, D)
     adam = torch.optim.Adam(weights, fused=True)
-    return best(lambda: torch.mm(x, encoder.T, out=out)), best(adam.step)
+    return best(lambda: torch.mm(x, encoder.T, out=out), clock), best(adam.step, clock)
 
 
-def best(call: Callable[[], Any], rounds: int = 5) -> float:
+def best(call: Callable[[], Any], clock: Clock, rounds: int = 5) -> float:
     """Return the least seconds."""
     result = []
     for _ in range(rounds + 1):
-        started = time.perf_counter()
+        started = clock()
         call()
-        result.append(time.perf_counter() - started)
+        result.append(clock() - started)
     return min(result[1:])
 
 

@@ -69,7 +69,7 @@ def report(kind: str, ours: Ours, peer: SaeLens, rows: Iterator[Tensor], width: 
     active, first = [], ours.metrics["step"]
     for _ in range(4):
         batch = next(rows)
-        times["floor"].append(sum(floor(width, "float32")))
+        times["floor"].append(sum(floor(width, "float32", time.process_time)))
         for _ in range(2):
             times["ours"].append(seconds(lambda batch=batch: ours.step(batch)))
             active.append(ours.metrics["l0"])
